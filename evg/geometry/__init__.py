@@ -1,0 +1,22 @@
+"""Geometry of gaze: numpy only, one place for each formula. docs/conventions.md holds the frames and signs."""
+
+from .affine import InputFrame, apply_affine, compose_affine, flip_matrix, invert_affine
+from .angles import angle_between_deg, pitchyaw_to_vector, vector_to_pitchyaw
+from .screen import Rig, intersect_plane, plane_point_by_pose, plane_point_by_ray
+from .virtual_plane import VirtualPlane
+
+__all__ = [
+    'InputFrame',
+    'Rig',
+    'VirtualPlane',
+    'angle_between_deg',
+    'apply_affine',
+    'compose_affine',
+    'flip_matrix',
+    'intersect_plane',
+    'invert_affine',
+    'pitchyaw_to_vector',
+    'plane_point_by_pose',
+    'plane_point_by_ray',
+    'vector_to_pitchyaw',
+]

@@ -1,0 +1,52 @@
+"""Package metadata and dependencies of evg."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split("'")[1] for line in (HERE / 'evg' / '__init__.py').read_text().splitlines() if line.startswith('__version__')
+)
+
+setup(
+    name='evg',
+    version=VERSION,
+    description='Gaze estimation toolkit: from a camera frame to the point on the screen and the gaze direction',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.14',
+    packages=find_packages(include=['evg', 'evg.*']),
+    package_data={'evg': ['py.typed']},
+    install_requires=[
+        'numpy>=2.0',
+        'torch>=2.8',
+        'torchvision>=0.23',
+        # The maintained distribution of the module `mmengine`; the plain one cannot load its own checkpoints any more.
+        'onedl-mmengine>=0.10.12',
+        'onedl-mmcv>=2.3.6',
+        'opencv-python>=4.10',
+        'pyarrow>=17',
+        'h5py>=3.11',
+        'av>=13',
+        'calflops>=0.3.2',
+        'transformers',  # imported by calflops, not declared by it
+        'onnx>=1.17',
+        'onnxscript',
+        'onnxruntime>=1.20',
+        'tensorboard>=2.17',
+        'tqdm>=4.66',
+    ],
+    extras_require={
+        'dev': ['pytest>=8.2', 'pytest-xdist>=3.6', 'ruff>=0.8', 'mypy>=1.13', 'hypothesis>=6.100', 'evg[face,serve,timm]'],
+        'face': ['mediapipe>=1.2'],
+        'serve': ['fastapi>=0.115', 'uvicorn[standard]>=0.30', 'python-multipart>=0.0.12'],
+        'timm': ['timm>=1.0'],
+    },
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)
