@@ -1,6 +1,6 @@
 """The two records that travel: a sample through training and testing, a result out of a predictor."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ class GazeDataSample:
     Convention:
         `*_plane_mm` are plane frame (u to the user's right, v down, mm from the camera), `*_vp_px` virtual-plane px,
         `*_mm` with three values are camera frame (OpenCV axes), `*_px` boxes and points are px of the stored picture.
-        After a flip all of them describe the mirrored picture (`flipped` is True, and `rig` no longer applies).
+        After a flip (`flipped`) all of them describe the mirrored picture, and the pose in `rig` no longer applies.
         A label that a data set does not have is None.
 
     Attributes:
@@ -29,7 +29,7 @@ class GazeDataSample:
         rig: camera and screen.
         plane_rule: how the label was put on the plane: 'offset' or 'pose'.
         flipped: whether the picture was mirrored.
-        affine: (2, 3) stored picture px to input px.
+        affine: (2, 3) picture px to input px.
         gt_plane_mm: (2,) point of gaze on the plane.
         gt_vp_px: (2,) the same on the virtual plane, clamped to it.
         gt_screen_px: (2,) on the screen.
@@ -61,4 +61,3 @@ class GazeDataSample:
     pred_vp_px: Array | None = None
     pred_score: float | None = None
     pred_face_center_px: Array | None = None
-    pred_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from evg.errors import UserError
+from evg.files import atomic_write
 from evg.geometry import Rig
 
 INDEX_NAME = 'index.parquet'
@@ -138,18 +139,9 @@ def write_index(
 
 
 def write_table(table: pa.Table, path: str | os.PathLike) -> None:
-    """Write a Parquet file so that it appears whole or not at all (write, fsync, rename)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with open(partial, 'wb') as file:
-            pq.write_table(table, file, compression='zstd', row_group_size=65536)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a Parquet file that appears whole or not at all."""
+    with atomic_write(path) as file:
+        pq.write_table(table, file, compression='zstd', row_group_size=65536)
 
 
 @dataclass(frozen=True)

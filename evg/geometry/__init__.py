@@ -2,6 +2,7 @@
 
 from .affine import InputFrame, apply_affine, compose_affine, flip_matrix, invert_affine
 from .angles import angle_between_deg, pitchyaw_to_vector, vector_to_pitchyaw
+from .normalisation import normalisation_rotation
 from .screen import Rig, intersect_plane, plane_point_by_pose, plane_point_by_ray
 from .virtual_plane import VirtualPlane
 
@@ -15,6 +16,7 @@ __all__ = [
     'flip_matrix',
     'intersect_plane',
     'invert_affine',
+    'normalisation_rotation',
     'pitchyaw_to_vector',
     'plane_point_by_pose',
     'plane_point_by_ray',

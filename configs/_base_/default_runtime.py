@@ -1,0 +1,27 @@
+default_scope = 'evg'
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=1),
+    dist_cfg=dict(backend='nccl'),
+)
+randomness = dict(seed=317)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=20),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, filename_tmpl='model_{}.pth', save_best='pog/mean_mm', rule='less'
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+early_stop = dict(type='EarlyStopByDelta', monitor='pog/mean_vp_px', patience=4, delta=10)
+custom_hooks = [dict(type='EpochSeedHook'), dict(type='PlainCheckpointHook'), '@early_stop']
+
+visualizer = dict(
+    type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+)
+log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
+log_level = 'INFO'
+load_from = None
+resume = False

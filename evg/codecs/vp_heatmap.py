@@ -1,0 +1,160 @@
+"""A point on the virtual plane as a heatmap with a sub-cell offset: EVG's coding."""
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from evg.codecs.gaussian import gaussian_heatmap, radius_and_sigma
+from evg.codecs.grid import cell_corners, gather_cells
+from evg.geometry import InputFrame, VirtualPlane
+from evg.registry import CODECS
+
+
+@CODECS.register_module()
+class VPHeatmapCodec:
+    """Virtual-plane px to (heatmap, offset) and back.
+
+    Convention:
+        The centres of plane and grid coincide and the scale is the same in x and y:
+        cell = (vp_px - vp_size_px / 2) * k + grid_size / 2. `fit='width'` is the original, k = grid width / plane width;
+        rows of the plane that then lie outside the grid are coded at the border cell with an offset beyond 1, so that
+        decode(encode(p)) = p on the whole plane. `fit='contain'` keeps every row and column.
+        Cell (i, j) covers [i, i + 1) x [j, j + 1); offset = cell - floor(cell).
+
+    Args:
+        input_frame: `InputFrame` of the network's input, as an object or its arguments.
+        vp_size_px: (width, height) of the virtual plane.
+        ppm: virtual-plane px per mm.
+        stride: input px per heatmap cell.
+        fit: 'width' or 'contain'.
+        heatmap_hw: box side in cells for CenterNet's radius rule (EVG: 20, which gives radius 5 and sigma 1.833).
+        sigma: fixed sigma in cells instead of that rule.
+        read_out: 'peak' (EVG: the highest cell plus its offset) or 'expectation' (mean of all cells plus offsets,
+            weighted by p^2, p the sigmoid of the heatmap), which has the smaller mean error where a network is unsure.
+    """
+
+    label = 'gt_vp_px'
+
+    def __init__(
+        self,
+        input_frame: InputFrame | dict,
+        vp_size_px: tuple[int, int],
+        ppm: float,
+        stride: int = 4,
+        fit: str = 'width',
+        heatmap_hw: float = 20,
+        sigma: float | None = None,
+        read_out: str = 'peak',
+    ):
+        self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)
+        self.virtual_plane = VirtualPlane(tuple(vp_size_px), ppm)
+        self.stride = stride
+        width, height = self.input_frame.input_size
+        if width % stride or height % stride:
+            raise ValueError(f'the input size {width} x {height} px is no multiple of the stride {stride}')
+        self.grid_size = (width // stride, height // stride)
+        ratios = np.divide(self.grid_size, self.virtual_plane.size_px)
+        if fit not in ('width', 'contain'):
+            raise ValueError(f"fit must be 'width' (the original) or 'contain', not {fit!r}")
+        if read_out not in ('peak', 'expectation'):
+            raise ValueError(f"read_out must be 'peak' (the original) or 'expectation', not {read_out!r}")
+        self.cells_per_px = float(ratios[0] if fit == 'width' else ratios.min())
+        self.radius, self.sigma = radius_and_sigma(heatmap_hw, sigma)
+        self.read_out = read_out
+
+    def describe(self) -> str:
+        """What the coding amounts to, and whether the plane fits the grid; one line each."""
+        vp, grid = self.virtual_plane, self.grid_size
+        cell_mm = 1 / (self.cells_per_px * vp.ppm)
+        lines = [
+            f'virtual plane {vp.size_px[0]} x {vp.size_px[1]} px at {vp.ppm:g} px/mm = '
+            f'{vp.size_mm[0]:.0f} x {vp.size_mm[1]:.0f} mm on a grid of {grid[0]} x {grid[1]} cells of {cell_mm:.2f} mm; '
+            f'sigma {self.sigma:.2f} cells = {self.sigma * cell_mm:.1f} mm'
+        ]
+        outside = np.asarray(vp.size_px) * self.cells_per_px - grid
+        for name, cells in zip(('columns', 'rows'), outside, strict=True):
+            if cells > 1e-6:
+                lines.append(
+                    f'the virtual plane does not fit: {cells / 2:.2f} {name} at each side lie outside the grid and are '
+                    "coded at its border (fit='contain' keeps them all)"
+                )
+        return '\n'.join(lines)
+
+    def vp_to_cell(self, vp_px: ArrayLike) -> NDArray[np.float64]:
+        """VP px (..., 2) to continuous cells (..., 2)."""
+        center = np.divide(self.virtual_plane.size_px, 2)
+        return (np.asarray(vp_px, np.float64) - center) * self.cells_per_px + np.divide(self.grid_size, 2)
+
+    def cell_to_vp(self, cell):
+        """Continuous cells (..., 2), numpy or torch, to VP px (..., 2); the inverse of `vp_to_cell`."""
+        half_grid, half_vp = np.divide(self.grid_size, 2), np.divide(self.virtual_plane.size_px, 2)
+        if isinstance(cell, Tensor):
+            half_grid, half_vp = cell.new_tensor(half_grid), cell.new_tensor(half_vp)
+        return (cell - half_grid) / self.cells_per_px + half_vp
+
+    def encode(self, vp_px: ArrayLike) -> dict[str, NDArray]:
+        """Targets of one point.
+
+        Args:
+            vp_px: (2,) VP px, clamped to the plane.
+
+        Returns:
+            target_heatmap (1, grid height, grid width) float32 with peak 1; target_offset (2,) float32, cells;
+            target_index () int64, row-major cell of the peak; target_vp_px (2,) float32.
+        """
+        cell = self.vp_to_cell(vp_px)
+        if not np.isfinite(cell).all():
+            raise ValueError(f'the virtual-plane point {vp_px} is not finite')
+        column, row = (int(v) for v in np.clip(np.floor(cell), 0, np.subtract(self.grid_size, 1)))
+        return {
+            'target_heatmap': gaussian_heatmap(self.grid_size, (column, row), self.radius, self.sigma)[None],
+            'target_offset': (cell - (column, row)).astype(np.float32),
+            'target_index': np.int64(row * self.grid_size[0] + column),
+            'target_vp_px': np.asarray(vp_px, np.float32),
+        }
+
+    def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Points of a batch of raw outputs.
+
+        Args:
+            outputs: heatmap (B, 1, H, W) logits; offset (B, 2, H, W) cells, optional (0.5 without it).
+
+        Returns:
+            pred_vp_px (B, 2) VP px, pred_plane_mm (B, 2) mm, pred_score (B,) in 0..1.
+        """
+        logits = outputs['heatmap'].float().flatten(1)
+        peak_logit, index = logits.max(dim=1)
+        if self.read_out == 'peak':
+            cell = cell_corners(index, self.grid_size[0])
+            if 'offset' in outputs:
+                cell = cell + gather_cells(outputs['offset'].float(), index)
+            else:
+                cell = cell + 0.5
+        else:
+            cell = self.expected_cell(outputs)
+        vp_px = self.cell_to_vp(cell)
+        half_vp = vp_px.new_tensor(self.virtual_plane.size_px) / 2
+        return {
+            'pred_vp_px': vp_px,
+            'pred_plane_mm': (vp_px - half_vp) / self.virtual_plane.ppm,
+            'pred_score': peak_logit.sigmoid(),
+        }
+
+    def expected_cell(self, outputs: dict[str, Tensor], power: float = 2.0) -> Tensor:
+        """Mean cell (B, 2) under the heatmap, differentiable: cells plus offsets weighted by p^power.
+
+        p is the sigmoid of the heatmap; the power keeps the many weak background cells from pulling to the centre.
+        """
+        logits = outputs['heatmap'].float().flatten(1)
+        weight = torch.softmax(power * torch.nn.functional.logsigmoid(logits), dim=1)
+        corners = cell_corners(torch.arange(logits.shape[1], device=logits.device), self.grid_size[0])
+        cell = weight @ corners
+        if 'offset' in outputs:
+            return cell + torch.einsum('bn,bcn->bc', weight, outputs['offset'].float().flatten(2))
+        return cell + 0.5
+
+    def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The original's "pog loss" as a figure for the log: mean distance of the decoded points in VP px, no gradient."""
+        distance = self.decode(outputs)['pred_vp_px'] - targets['target_vp_px']
+        return {'pog_vp_px': distance.norm(dim=1).mean()}

@@ -1,0 +1,125 @@
+"""The dataset over an annotation index; every data set of the field is one of these after its preparation."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from mmengine.dataset import Compose
+from torch.utils.data import Dataset
+
+from evg.datasets.index import read_index
+from evg.errors import UserError
+from evg.geometry import VirtualPlane
+from evg.registry import DATASETS
+
+PLANE_COLUMNS = {'offset': 'pog_plane_offset_mm', 'pose': 'pog_plane_pose_mm'}
+# Columns that a sample carries as they are, null as None.
+_LABELS = {
+    'pog_screen_px': 'gt_screen_px',
+    'target_cam_mm': 'gt_target_mm',
+    'face_origin_mm': 'gt_origin_mm',
+    'face_box_px': 'gt_face_box_px',
+    'eye_landmarks_px': 'gt_eye_landmarks_px',
+    'pupil_landmarks_px': 'gt_pupil_landmarks_px',
+}
+
+
+@DATASETS.register_module()
+class GazeDataset(Dataset):
+    """Samples of a prepared data set.
+
+    A sample's random numbers depend on (seed, epoch, position) alone, so that a resumed run sees what an uninterrupted one
+    would have seen, with any number of workers.
+
+    Args:
+        data_root: folder that holds `index.parquet`.
+        pipeline: transforms, objects or configs.
+        splits: 'train', 'val', 'test', one or several.
+        subjects: keep these persons only.
+        plane_rule: 'offset' (EVG: the screen lies in the camera's plane) or 'pose' (calibrated), see `Rig`.
+        max_samples: keep this many, evenly spread over the index.
+        seed: seed of the augmentation.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: Sequence[dict | Callable],
+        splits: str | Sequence[str] = 'train',
+        subjects: Sequence[str] | None = None,
+        plane_rule: str = 'offset',
+        max_samples: int | None = None,
+        seed: int = 0,
+    ):
+        if plane_rule not in PLANE_COLUMNS:
+            raise UserError(f"plane_rule must be 'offset' or 'pose', not {plane_rule!r}")
+        self.splits = [splits] if isinstance(splits, str) else list(splits)
+        self.index = read_index(data_root, self.splits, subjects)
+        self.plane_rule = plane_rule
+        self.plane_mm = self.index.columns[PLANE_COLUMNS[plane_rule]]
+        missing = ~np.isfinite(self.plane_mm).all(axis=1)
+        if missing.any():
+            name = self.index.columns['sample_id'][missing.argmax()]
+            raise UserError(
+                f'{self.index.path}: {missing.sum()} of {len(missing)} rows have no {PLANE_COLUMNS[plane_rule]} '
+                f'(the first is {name}): choose the other plane_rule or prepare the data again'
+            )
+        count = len(self.index)
+        self.rows = np.arange(count)
+        if max_samples is not None and max_samples < count:
+            self.rows = np.linspace(0, count - 1, max_samples).round().astype(np.int64)
+        self.pipeline = Compose(pipeline)
+        self.seed = seed
+        # In shared memory, so that workers that outlive an epoch see its number.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """What metrics need to know of the data: its name, the plane rule and the mean label of its training split."""
+        return {
+            'dataset': self.index.dataset,
+            'plane_rule': self.plane_rule,
+            'train_mean_plane_mm': train_mean_plane_mm(self.index.path, self.plane_rule),
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random numbers of the augmentation."""
+        self._epoch.fill_(epoch)
+
+    def labels_outside(self, plane: VirtualPlane) -> int:
+        """How many labels lie outside a virtual plane and will be clamped to it."""
+        return int((~plane.contains(plane.from_mm(self.plane_mm[self.rows]))).sum())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """The sample through the pipeline."""
+        row = self.rows[position]
+        columns = self.index.columns
+        results: dict[str, Any] = {
+            'sample_id': str(columns['sample_id'][row]),
+            'img_path': str(self.index.root / str(columns['image'][row])),
+            'subject': str(columns['subject'][row]),
+            'sequence': str(columns['sequence'][row]),
+            'device': str(columns['device'][row]),
+            'rig': self.index.rigs[str(columns['rig'][row])],
+            'plane_rule': self.plane_rule,
+            'gt_plane_mm': self.plane_mm[row].copy(),
+            'rng': np.random.default_rng((self.seed, int(self._epoch), int(position))),
+        }
+        for column, name in _LABELS.items():
+            value = columns[column][row]
+            results[name] = value.astype(np.float64) if np.isfinite(value).all() else None
+        return self.pipeline(results)
+
+
+def train_mean_plane_mm(index_path: Path, plane_rule: str) -> list[float] | None:
+    """Mean label (u, v) of the training split in mm: the best constant answer. None where there is no training split."""
+    column = PLANE_COLUMNS[plane_rule]
+    table = pq.read_table(index_path, columns=[column], filters=[('split', '=', 'train')])
+    values = [v for v in table[column].to_pylist() if v is not None]
+    return np.mean(values, axis=0).tolist() if values else None

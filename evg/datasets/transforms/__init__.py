@@ -1,0 +1,23 @@
+"""Transforms of a pipeline, in the order in which they stand in one.
+
+LoadImage, then those that only edit numbers and one 2x3 matrix (FaceCrop, RandomFlip, Affine), then Warp, the only
+resampling, then the labels (VPProjection, GaussianTarget), then PackGaze.
+"""
+
+from .formatting import PackGaze
+from .geometric import Affine, FaceCrop, RandomFlip, Warp
+from .loading import LoadImage
+from .photometric import Photometric
+from .targets import GaussianTarget, VPProjection
+
+__all__ = [
+    'Affine',
+    'FaceCrop',
+    'GaussianTarget',
+    'LoadImage',
+    'PackGaze',
+    'Photometric',
+    'RandomFlip',
+    'VPProjection',
+    'Warp',
+]

@@ -1,0 +1,53 @@
+"""Hooks that make runs repeatable and their checkpoints plain."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from evg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds every epoch by its number, so that a resumed run goes on as an uninterrupted one would have."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed torch (dropout) and the dataset (augmentation)."""
+        torch.manual_seed(runner.seed + runner.epoch)
+        dataset = runner.train_dataloader.dataset
+        if hasattr(dataset, 'set_epoch'):
+            dataset.set_epoch(runner.epoch)
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Keeps only tensors and plain values in a checkpoint, so that it loads with `weights_only=True`.
+
+    What falls away is the history of logged scalars, which the log files hold.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Replace the message hub's objects."""
+        hub = checkpoint['message_hub']
+        kept = {k: v for k, v in _plain(hub['runtime_info']).items() if k != 'cfg'}
+        checkpoint['message_hub'] = {'log_scalars': {}, 'runtime_info': kept, 'resumed_keys': {k: True for k in kept}}
+        checkpoint['meta'] = _plain(checkpoint['meta'])
+        checkpoint['param_schedulers'] = _plain(checkpoint.get('param_schedulers'))
+
+
+def _plain(value: Any) -> Any:
+    """Numpy numbers and arrays as Python's, whatever else is no plain value as its text."""
+    if isinstance(value, dict):
+        return {str(k) if not isinstance(k, int) else k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)

@@ -1,0 +1,95 @@
+"""From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from evg.compat import require_mmengine
+from evg.engine import storage  # noqa: F401  replaces mmengine's file access
+from evg.errors import UserError
+
+
+def build_runner(
+    cfg: Config,
+    work_dir: str | os.PathLike,
+    *,
+    resume: str | None = None,
+    amp: bool = False,
+    launcher: str = 'none',
+    training: bool = True,
+) -> Runner:
+    """A runner that is ready to train or test.
+
+    Args:
+        cfg: a loaded config.
+        work_dir: where logs and checkpoints go.
+        resume: None, 'auto' (the newest checkpoint in `work_dir`, if there is one) or the path of a checkpoint.
+        amp: train in mixed precision; needs CUDA.
+        launcher: 'none', 'pytorch' (torchrun) or 'slurm'.
+        training: False drops the parts that only training needs.
+
+    Raises:
+        UserError: mixed precision without CUDA, a checkpoint to resume that does not exist.
+    """
+    require_mmengine()
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    cfg.work_dir = str(work_dir)
+    cfg.launcher = launcher
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name) and not cfg[name].get('num_workers'):
+            cfg[name].persistent_workers = False
+    if amp:
+        if not torch.cuda.is_available():
+            raise UserError('--amp needs a CUDA device; without one train without it')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if not training:
+        for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'):
+            cfg[name] = None
+        for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+            cfg[name] = None
+        cfg.custom_hooks = []
+        # The test loop gets the weights from the caller, so ImageNet's are not needed.
+        if 'pretrained' in cfg.model.get('backbone', {}):
+            cfg.model.backbone.pretrained = None
+    if not torch.cuda.is_available():
+        cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if resume == 'auto':
+        cfg.resume, cfg.load_from = True, None
+    elif resume:
+        if not Path(resume).is_file():
+            raise UserError(f'--resume: no checkpoint {resume}')
+        cfg.resume, cfg.load_from = True, resume
+    return Runner.from_cfg(cfg)
+
+
+def choose_gpu(gpu: int | None) -> None:
+    """Make one GPU the only visible one; to be called before CUDA is used."""
+    if gpu is not None:
+        os.environ['CUDA_VISIBLE_DEVICES'] = str(gpu)
+
+
+def check_state_dict(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load a checkpoint's weights, all of them.
+
+    Raises:
+        UserError: the checkpoint is of another model; the message names what differs and the config it was made with.
+    """
+    state = checkpoint.get('state_dict')
+    if state is None:
+        raise UserError(f'{path} has no state_dict: it is not a checkpoint of evg')
+    own = model.state_dict()
+    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or extra or shapes:
+        name = checkpoint.get('meta', {}).get('experiment_name', 'another config')
+        raise UserError(
+            f'{path} was not trained with this config (it says {name}): {len(missing)} tensors are missing '
+            f'({", ".join(missing[:2])}), {len(extra)} are unknown ({", ".join(extra[:2])}), {len(shapes)} have another shape '
+            f'({", ".join(shapes[:2])})'
+        )
+    model.load_state_dict(state)

@@ -1,0 +1,62 @@
+"""Errors whose message is written for the user, and the one place where tools turn them into an exit code."""
+
+import contextlib
+import difflib
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+class UserError(Exception):
+    """A mistake of the user's: the message says what was given, what is allowed, and how to fix it."""
+
+
+class ConfigError(UserError, ValueError):
+    """A mistake in a config file, in ``--cfg-options``, or in a dict given to a registry."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str], shown: int = 20) -> str:
+    """Return the tail of an error message that points from a misspelt name to the nearest known ones.
+
+    Args:
+        name: What the user wrote.
+        candidates: What the user could have written.
+        shown: Up to how many known names to list all of them when none is near.
+
+    Returns:
+        ``"; did you mean 'x'?"``, or ``"; known: a, b"`` if nothing is near, or ``""``.
+    """
+    known = {str(candidate).lower(): str(candidate) for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), known, n=3)
+    if near:
+        return f'; did you mean {" or ".join(repr(known[match]) for match in near)}?'
+    return f'; known: {", ".join(sorted(known.values()))}' if 0 < len(known) <= shown else ''
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Print a :class:`UserError` as one line ``error: ...`` and exit with 2; exit with 130 on Ctrl-C."""
+    try:
+        yield
+    except UserError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        print(f'error: {" ".join(line for line in lines if line)}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+def run_tool(main: Callable[P, T]) -> Callable[P, T]:
+    """Decorate the ``main`` of a tool so that it ends as :func:`user_errors` says."""
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with user_errors():
+            return main(*args, **kwargs)
+
+    return run

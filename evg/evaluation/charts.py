@@ -1,0 +1,82 @@
+"""Charts of errors as BGR pictures, drawn by matplotlib without its global state."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+Image = NDArray[np.uint8]
+
+_BACK, _PANEL, _LINE, _TEXT = '#1b1d20', '#272a2e', '#3f444a', '#e1e5e8'
+_CURVES = ('#ffd628', '#7fb2d9', '#8cd078', '#f03a3a', '#c0a0e0')
+
+
+def error_map(
+    points_px: ArrayLike, error: ArrayLike, size_px: tuple[float, float], unit: str, cells: int = 16
+) -> Image:
+    """Mean error by place on the screen.
+
+    Args:
+        points_px: (N, 2) true points, screen px.
+        error: (N,) in `unit`; NaN is left out.
+        size_px: (width, height) of the screen.
+        unit: of the error, for the legend.
+        cells: columns; cells are about square. A cell without a point is empty.
+    """
+    points, error = np.asarray(points_px, np.float64), np.asarray(error, np.float64)
+    keep = np.isfinite(error) & np.isfinite(points).all(axis=1)
+    bins = (cells, max(1, round(cells * size_px[1] / size_px[0])))
+    limits = [[0, size_px[0]], [0, size_px[1]]]
+    total, _, _ = np.histogram2d(*points[keep].T, bins=bins, range=limits, weights=error[keep])
+    count, _, _ = np.histogram2d(*points[keep].T, bins=bins, range=limits)
+    mean = np.divide(total, count, out=np.full(bins, np.nan), where=count > 0).T
+    figure, axes = _chart()
+    shown = axes.imshow(mean, extent=(0, size_px[0], size_px[1], 0), cmap='inferno', vmin=0)
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label(f'mean error, {unit}', color=_TEXT)
+    bar.ax.tick_params(colors=_TEXT, labelsize=9)
+    inside = int(count.sum())
+    axes.set(xlabel='screen x, px', ylabel='screen y, px', title=f'Mean error by true point, {inside:,} samples')
+    return _pixels(figure)
+
+
+def error_curve(errors: Mapping[str, ArrayLike], unit: str) -> Image:
+    """Cumulative error: share of samples with at most that error, a curve (N,) for each name; a NaN is never below."""
+    figure, axes = _chart()
+    end = 0.0
+    axes.set_prop_cycle(color=_CURVES)
+    for name, column in errors.items():
+        values = np.asarray(column, np.float64)
+        known = np.sort(values[np.isfinite(values)])
+        share = np.arange(1, known.size + 1) / max(values.size, 1)
+        label = f'{name}: no value'
+        if known.size:
+            end = max(end, float(np.percentile(known, 99)))
+            label = f'{name}: median {np.median(known):.3g}, mean {known.mean():.3g} {unit}'
+        axes.step(np.append(0, known), np.append(0, share), where='post', label=label, linewidth=1.8)
+    axes.set(xlim=(0, end or 1), ylim=(0, 1), xlabel=f'error, {unit}', ylabel='share of samples')
+    axes.set_title('Cumulative error')
+    axes.grid(color=_LINE, linewidth=0.6)
+    axes.legend(loc='lower right', frameon=False, labelcolor=_TEXT, fontsize=9)
+    return _pixels(figure)
+
+
+def _chart() -> tuple[Figure, Axes]:
+    """An empty chart in the colours of the sample sheets, 760 x 460 px."""
+    figure = Figure((7.6, 4.6), dpi=100, facecolor=_BACK, layout='constrained')
+    axes = figure.add_subplot(facecolor=_PANEL)
+    for part in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        part.set_color(_TEXT)
+    axes.title.set_fontsize(11)
+    axes.tick_params(colors=_TEXT, labelsize=9)
+    axes.spines[:].set_color(_LINE)
+    return figure, axes
+
+
+def _pixels(figure: Figure) -> Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., 2::-1])

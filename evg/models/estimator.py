@@ -1,0 +1,112 @@
+"""The whole control flow of a gaze network on one page."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from evg.geometry import apply_affine, invert_affine
+from evg.models.data_preprocessor import MEMORY_FORMATS
+from evg.registry import BACKBONES, CODECS, HEADS, LOSSES, MODELS, NECKS
+from evg.structures import GazeDataSample
+
+
+@MODELS.register_module()
+class GazeEstimator(BaseModel):
+    """Backbone, neck, heads: pictures in, a dict of raw outputs out; losses and decoding around them.
+
+    Args:
+        backbone: object or config; publishes `out_channels` and `stride`.
+        heads: by name; None removes a head of a base config. `in_channels` is filled in.
+        codecs: by name; each decodes the raw outputs it knows. The first one is monitored in training.
+        neck: object or config; `in_channels` is filled in.
+        losses: losses over several outputs, by name; None removes one.
+        data_preprocessor: config of `GazePreprocessor`.
+        l1_penalty: factor wd of the original's penalty wd * (wd + sum |w|) over all weights, batch norms included.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | dict,
+        heads: dict[str, dict | None],
+        codecs: dict[str, dict],
+        neck: nn.Module | dict | None = None,
+        losses: dict[str, dict | None] | None = None,
+        data_preprocessor: dict | None = None,
+        l1_penalty: float = 0.0,
+    ):
+        super().__init__(data_preprocessor or dict(type='GazePreprocessor'))
+        self.backbone = BACKBONES.build(backbone)
+        channels, stride = self.backbone.out_channels, self.backbone.stride
+        self.neck = None
+        if neck is not None:
+            self.neck = NECKS.build({**neck, 'in_channels': channels} if isinstance(neck, dict) else neck)
+            channels, stride = self.neck.out_channels, stride // self.neck.upscale
+        self.heads = nn.ModuleDict(
+            {name: HEADS.build({**head, 'in_channels': channels}) for name, head in heads.items() if head is not None}
+        )
+        self.codecs = {name: CODECS.build(codec) for name, codec in codecs.items()}
+        self.losses = nn.ModuleDict(
+            {name: LOSSES.build(loss) for name, loss in (losses or {}).items() if loss is not None}
+        )
+        self.l1_penalty = l1_penalty
+        for name, codec in self.codecs.items():
+            if getattr(codec, 'stride', stride) != stride:
+                raise ValueError(f'codec {name!r} has stride {codec.stride}, backbone and neck give {stride}')
+        self.to(memory_format=MEMORY_FORMATS[self.data_preprocessor.memory_format])
+
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: dict[str, Tensor] | None = None,
+        data_samples: Sequence[GazeDataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor] | list[GazeDataSample]:
+        """One entry, three uses.
+
+        Args:
+            inputs: (B, 3, H, W) preprocessed pictures.
+            targets: what the codecs encoded, stacked; needed for 'loss'.
+            data_samples: one record per picture; needed for 'predict', which fills in its `pred_*`.
+            mode: 'tensor' (raw outputs: the graph that is exported), 'loss' or 'predict'.
+        """
+        features = self.backbone(inputs)
+        if self.neck is not None:
+            features = self.neck(features)
+        outputs = {head.output: head(features) for head in self.heads.values()}
+        if mode == 'tensor':
+            return outputs
+        if mode == 'loss':
+            return self._loss(outputs, targets)
+        if mode == 'predict':
+            return self.predict_from(outputs, data_samples)
+        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
+
+    def _loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = {}
+        for head in self.heads.values():
+            losses.update(head.loss(outputs, targets))
+        for loss in self.losses.values():
+            losses.update(loss(outputs, targets))
+        if self.l1_penalty:
+            total = sum(p.abs().sum() for name, p in self.named_parameters() if 'weight' in name)
+            losses['loss_l1'] = self.l1_penalty * (self.l1_penalty + total)
+        detached = {name: value.detach() for name, value in outputs.items()}
+        return {**losses, **next(iter(self.codecs.values())).monitor(detached, targets)}
+
+    def predict_from(self, outputs: dict[str, Tensor], samples: Sequence[GazeDataSample]) -> list[GazeDataSample]:
+        """Decode raw outputs into the samples' `pred_*` fields."""
+        decoded: dict[str, Tensor] = {}
+        for codec in self.codecs.values():
+            decoded.update(codec.decode(outputs))
+        # One transfer per quantity, not one per sample.
+        arrays = {name: value.double().cpu().numpy() for name, value in decoded.items()}
+        for i, sample in enumerate(samples):
+            for name, values in arrays.items():
+                if name == 'pred_face_center_input_px':
+                    sample.pred_face_center_px = apply_affine(invert_affine(sample.affine), values[i])
+                elif values.ndim == 1:
+                    setattr(sample, name, float(values[i]))
+                else:
+                    setattr(sample, name, values[i])
+        return list(samples)

@@ -1,0 +1,423 @@
+"""The head of one person as a star-shaped surface: a radius, a normal and a colour for every direction.
+
+Convention: head frame, mm (see `Person`). A direction from the head's centre C maps to the plane by Lambert's azimuthal
+equal-area projection about the face's forward direction (-z), so that one texel has about one size everywhere.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evg.synthetic.persons import Person
+
+CENTRE_MM = np.array([0.0, 8.0, 72.0])
+_EXTENT = 1.88  # of the map in Lambert units: 140 degrees from straight ahead
+
+# Silhouette (half width, mm) and midline (z of the front, mm) of the mean head without its features, by y.
+_PROFILE_Y = np.array([-118, -114, -108, -98, -80, -55, -25, 0, 25, 45, 60, 75, 88, 98, 107, 113, 117], np.float64)
+_PROFILE_W = np.array([0, 24, 40, 54, 68, 76, 77, 74.5, 71, 67.5, 64, 58, 49, 39, 26, 12, 0], np.float64)
+_PROFILE_Z = np.array([75, 50, 32, 12, -5, -16, -20, -15, -15.5, -17, -18, -17.5, -14, -13, -9, 2, 30], np.float64)
+
+
+@dataclass(frozen=True)
+class HeadMaps:
+    """The drawn head of one person.
+
+    Attributes:
+        radius_mm: (N, N) float32, distance of the surface from the centre.
+        normal: (N, N, 3) float32 outward unit normals, head frame.
+        albedo: (N, N, 3) float32 linear BGR.
+        gloss: (N, N, 2) float32, how much skin shines and how much hair shines.
+        hull_mm: (M, 3) points of the surface, close enough together to bound its picture.
+        landmarks_mm: (68, 3) the 68 points; the eyes (36..47) are placeholders, the lids move.
+    """
+
+    radius_mm: NDArray[np.float32]
+    normal: NDArray[np.float32]
+    albedo: NDArray[np.float32]
+    gloss: NDArray[np.float32]
+    hull_mm: NDArray[np.float32]
+    landmarks_mm: NDArray[np.float64]
+
+
+def lambert(p):
+    """Map coordinates (Lambert units) of vectors from the head's centre given as (x, y, z, length)."""
+    x, y, z, length = p
+    scale = np.sqrt(2.0 / np.maximum(length * (length - z), 1e-6))
+    return x * scale, y * scale
+
+
+def texel(lambert_xy, n: int):
+    """Texel coordinates in an (n, n) map."""
+    return (lambert_xy + _EXTENT) * ((n - 1) / (2 * _EXTENT))
+
+
+def _directions(n: int) -> NDArray[np.float32]:
+    """(n, n, 3) unit directions of the texels."""
+    axis = np.linspace(-_EXTENT, _EXTENT, n, dtype=np.float32)
+    u, v = np.meshgrid(axis, axis)
+    square = np.minimum(u * u + v * v, 3.99)
+    side = np.sqrt(1 - square / 4)
+    return np.stack([u * side, v * side, square / 2 - 1], axis=-1)
+
+
+def build_head(person: Person, n: int) -> HeadMaps:
+    """Shape and paint a head on n x n texels."""
+    direction = _directions(n)
+    bare = _bare_radius(direction, person)
+    points = CENTRE_MM.astype(np.float32) + bare[..., None] * direction
+    bare = bare + _features(points, person)
+    points = CENTRE_MM.astype(np.float32) + bare[..., None] * direction
+    rng = np.random.default_rng([person.texture_seed, 1])
+    albedo, shine = _paint_face(points, person, rng, n)
+    hollow = _hollows(bare, n)
+    cover, thickness, strands = _hair(points, person, rng, n)
+    radius = bare + thickness
+    albedo *= hollow[..., None]
+    hair = person.hair.astype(np.float32) * strands[..., None]
+    albedo += cover[..., None] * (hair - albedo)
+    gloss = np.stack([shine * (1 - cover), cover], axis=-1)
+    points = CENTRE_MM.astype(np.float32) + radius[..., None] * direction
+    normal = _normals(points, strands, cover)
+    thin = slice(None, None, n // 28)
+    return HeadMaps(radius, normal, albedo, gloss, points[thin, thin].reshape(-1, 3), _landmarks(person, bare))
+
+
+def _bare_radius(direction, person: Person):
+    """Radius of the head without features: cross-sections are superellipses, solved by bisection along each ray."""
+    s = person.shape
+    low, high = np.full(direction.shape[:2], 20.0, np.float32), np.full(direction.shape[:2], 190.0, np.float32)
+    for _ in range(13):
+        middle = (low + high) / 2
+        inside = _implicit(CENTRE_MM.astype(np.float32) + middle[..., None] * direction, s) < 1
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    n = direction.shape[0]
+    return cv2.GaussianBlur((low + high) / 2, (0, 0), n / 90)
+
+
+def _implicit(p, s):
+    x, y, z = p[..., 0], p[..., 1], p[..., 2]
+    # The lower jaw rises towards the ears, so behind the chin the profile is read further down.
+    rise = np.clip((y - 35) / 70, 0, 1)
+    y = y + 0.30 * rise * np.maximum(z + 5, 0)
+    y = np.where(y > 0, y / s['length'], y)
+    half_width = np.interp(y, _PROFILE_Y, _PROFILE_W, 0.01, 0.01).astype(np.float32)
+    jaw = np.clip((y - 30) / 50, 0, 1)
+    half_width = half_width * (s['width'] * (1 + jaw * (s['jaw'] - 1)))
+    front = np.interp(y, _PROFILE_Y, _PROFILE_Z, 75, 30).astype(np.float32)
+    middle = np.interp(y, [-60, 40, 117], [76, 66, 50]).astype(np.float32)
+    depth = np.where(z < middle, middle - front, 95.0)
+    outside = (y < _PROFILE_Y[0]) | (y > _PROFILE_Y[-1])
+    power = 2.25
+    value = (np.abs(x) / np.maximum(half_width, 0.5)) ** power + (np.abs(z - middle) / np.maximum(depth, 0.5)) ** power
+    return np.where(outside, 9.0, value)
+
+
+def _features(p, person: Person):
+    """Millimetres that the features add to the radius, (n, n)."""
+    s = person.shape
+    x, y, front = p[..., 0], p[..., 1], np.clip((60 - p[..., 2]) / 30, 0, 1)
+    side = np.abs(x)
+    eye_x = person.ipd_mm / 2
+
+    def bump(height, x0, y0, sx, sy, slant=0.0):
+        dx, dy = (side - x0) / sx, (y - y0 - slant * (side - x0)) / sy
+        return height * np.exp(-0.5 * (dx * dx + dy * dy))
+
+    tip_y = 44 * s['nose_length']
+    along = np.clip((y + 6) / (tip_y + 6), 0, 1.2)
+    fall = 1 / (1 + np.exp((y - tip_y - 7.0) / 1.9))
+    half = (4.6 + 5.0 * along**2) * s['nose_width']
+    ridge = (2.5 + 17.5 * along**1.25) * s['nose_height'] * fall * np.exp(-0.5 * (side / half) ** 2)
+    h = ridge * (1 / (1 + np.exp(-(y + 14) / 3.5)))
+    h += bump(3.0 * s['nose_height'], 0, tip_y - 1, 7 * s['nose_width'], 6)
+    h += bump(7.5, 12.5 * s['nose_width'], tip_y + 1.5, 4.2, 4.6)
+    h += bump(2.6, 20, -18, 15, 6, -0.1) + bump(1.5, 0, -20, 10, 6)
+    h += bump(-6.0, eye_x - 3, -2, 14, 9) + bump(5.0, eye_x + 1, 0, 9.5, 8)
+    h += bump(-2.0, eye_x - 2, 14, 13, 5)
+    h += bump(3.8 * s['cheek'], 42, 28, 15, 13) + bump(-2.5 * s['cheek'], 46, 62, 12, 16)
+    mouth_y, mouth_w = 69 + s['mouth_y'], 23 * s['mouth_width']
+    h += bump(3.2, 0, mouth_y, mouth_w, 13)
+    h += bump(2.3 * s['lips'], 0, mouth_y - 4.5, 0.6 * mouth_w, 3.0) + bump(2.7 * s['lips'], 0, mouth_y + 6, 0.5 * mouth_w, 3.6)
+    h += bump(-2.2, 0, mouth_y, 0.8 * mouth_w, 1.5) + bump(-2.2, mouth_w + 3, mouth_y, 4.0, 5.0)
+    h += bump(-1.0, 0, mouth_y - 13, 3.0, 4) + bump(-3.2, 0, mouth_y + 15.5, 15, 4.0)
+    h += bump(5.0, 0, 100, 15, 9) + bump(-3, 62, -22, 10, 18)
+    return (h * front).astype(np.float32)
+
+
+def _hollows(radius, n: int):
+    """(n, n) darkening of concave places, from the surface itself."""
+    out = np.ones_like(radius)
+    for sigma, strength in ((n / 80, 0.14), (n / 28, 0.05)):
+        out *= np.exp(-strength * np.clip(cv2.GaussianBlur(radius, (0, 0), sigma) - radius, -1.0, 5))
+    return out
+
+
+def _normals(points, strands, cover):
+    """Outward unit normals, ruffled where hair covers the surface."""
+    across = np.gradient(points, axis=1)
+    down = np.gradient(points, axis=0)
+    normal = np.cross(across, down)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
+    normal *= np.sign(np.sum(normal * (points - CENTRE_MM.astype(np.float32)), axis=-1, keepdims=True))
+    ruffle = cv2.GaussianBlur(strands - 1, (0, 0), 0.8) * cover
+    normal[..., 0] += 0.5 * ruffle
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
+    return normal.astype(np.float32)
+
+
+# --- colour -----------------------------------------------------------------------------------------------------------
+
+_BROW = np.array(  # outer to inner end: mm outward of the eye, height of the middle, half thickness
+    [[24.5, 3.2, 0.7], [16, -0.2, 1.9], [5, -1.8, 2.6], [-6, -0.4, 3.1], [-15.5, 2.2, 3.0]]
+)
+
+
+def _stroke(canvas_shape, to_px, points_mm, blur_px: float):
+    """Soft mask (float32, 0..1) of a polygon given in mm of the frontal plane."""
+    mask = np.zeros(canvas_shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(to_px(points_mm) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    if blur_px > 0.3:
+        mask = cv2.GaussianBlur(mask, (0, 0), blur_px)
+    return mask.astype(np.float32) / 255
+
+
+def mouth_curves(s) -> dict[str, NDArray[np.float64]]:
+    """Frontal (x, y) mm of the lips: upper outline, parting line and lower outline, 13 points each, left to right."""
+    x = np.linspace(-1, 1, 13)
+    half, y0 = 23 * s['mouth_width'], 69 + s['mouth_y']
+    corner = -1.4 * s['smile'] * (np.abs(x) ** 2.2)
+    dip = 1.3 * np.exp(-((x / 0.13) ** 2))
+    bow = -(1 - np.abs(x) ** 1.6) * (7.0 * s['lips']) + dip - 0.6 * np.exp(-(((np.abs(x) - 0.25) / 0.15) ** 2))
+    full = (1 - np.abs(x) ** 2.3) * 9.0 * s['lips']
+    part = 0.5 * np.cos(x * np.pi) * (1 - x**2)
+    column = lambda y: np.column_stack([x * half, y0 + corner + y])  # noqa: E731
+    return {'upper': column(np.minimum(bow, 0)), 'part': column(part), 'lower': column(full)}
+
+
+def brow_outline(person: Person, side: int) -> NDArray[np.float64]:
+    """Frontal (x, y) mm of a brow (10, 2): five points along its top from the outer end in, five back below.
+
+    Args:
+        person: whose brow.
+        side: -1 for the person's right one, 1 for the left one.
+    """
+    s = person.shape
+    out, middle, half = _BROW.T
+    x = side * (person.ipd_mm / 2 + out)
+    y = -21.0 + s['brow_y'] + middle * s['brow_arch']
+    half = half * s['brow_thick']
+    return np.vstack([np.column_stack([x, y - half]), np.column_stack([x, y + half])[::-1]])
+
+
+def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
+    """(albedo (n, n, 3), shine (n, n)): painted in the frontal plane, then laid on the surface."""
+    s = person.shape
+    scale = n / 260  # canvas px per mm: about that of the map
+    x0, y0, width, height = -90.0, -80.0, 180.0, 210.0
+    shape = (int(height * scale) + 1, int(width * scale) + 1)
+    to_px = lambda p: (np.asarray(p) - [x0, y0]) * scale  # noqa: E731
+    yy, xx = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32) / scale
+    xx, yy = xx + x0, yy + y0
+    side = np.abs(xx)
+    skin = person.skin.astype(np.float32)
+    canvas = np.empty((*shape, 3), np.float32)
+    canvas[:] = skin
+    red = np.array([0.78, 0.80, 1.06], np.float32)  # more blood: less blue and green
+
+    def spot(xc, yc, sx, sy):
+        return np.exp(-0.5 * (((side - xc) / sx) ** 2 + ((yy - yc) / sy) ** 2))
+
+    def tint(mask, factor):
+        canvas[...] = canvas * (1 + mask[..., None] * (np.asarray(factor, np.float32) - 1))
+
+    def blend(mask, colour):
+        canvas[...] = canvas + mask[..., None] * (np.asarray(colour, np.float32) - canvas)
+
+    mottle = cv2.resize(rng.standard_normal((28, 24)).astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
+    fine = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.8)
+    canvas *= (1 + 0.02 * mottle + 0.02 * fine)[..., None]
+    eye_x = person.ipd_mm / 2
+    tint(0.75 * spot(40, 34, 15, 12) + 0.6 * spot(0, 44 * s['nose_length'], 12, 7), red)
+    tint(0.6 * spot(eye_x - 2, 4, 14, 8), [0.88, 0.84, 0.90])
+    tint(0.5 * spot(eye_x, -9, 14, 5), [0.86, 0.84, 0.93])
+    tint(0.35 * spot(eye_x - 4, 13, 11, 3.5), [0.86, 0.82, 0.88])
+    if rng.random() < 0.2:
+        freckle = (cv2.GaussianBlur((rng.random(shape) < 0.035).astype(np.float32), (0, 0), 0.6 * scale) * 2.2).clip(0, 0.5)
+        tint(freckle * (spot(26, 26, 22, 14) + spot(0, 28, 12, 12)).clip(0, 1), [0.55, 0.62, 0.78])
+
+    _paint_beard(blend, xx, yy, person, rng, fine)
+    # Nostrils, the wings' fold and the shadow under the nose.
+    tip = 44 * s['nose_length']
+    tint(0.8 * spot(7.5 * s['nose_width'], tip + 6.6, 3.6, 1.7), [0.12, 0.10, 0.16])
+    tint(0.45 * spot(0, tip + 9.5, 13, 3.0), [0.55, 0.52, 0.6])
+    tint(0.4 * spot(18.5 * s['nose_width'], tip + 1, 1.6, 5), [0.6, 0.58, 0.68])
+    fold = np.exp(-0.5 * ((side - 21 - 0.42 * (yy - tip)) / 1.8) ** 2) * np.exp(-0.5 * ((yy - tip - 8) / 9) ** 2)
+    tint(0.25 * fold, [0.6, 0.58, 0.68])
+
+    lips = mouth_curves(s)
+    upper = _stroke(shape, to_px, np.vstack([lips['upper'], lips['part'][::-1]]), 0.7 * scale)
+    lower = _stroke(shape, to_px, np.vstack([lips['part'], lips['lower'][::-1]]), 0.8 * scale)
+    blend(0.85 * upper, person.lip * 0.80)
+    blend(0.80 * lower, person.lip)
+    line = np.zeros(shape, np.uint8)
+    cv2.polylines(line, [np.round(to_px(lips['part']) * 16).astype(np.int32)], False, 255, max(1, round(1.3 * scale)), cv2.LINE_AA, 4)
+    tint(0.85 * cv2.GaussianBlur(line, (0, 0), 0.5 * scale + 0.2).astype(np.float32) / 255, person.lip**0.3 * 0.22)
+    tint(0.35 * spot(24.5 * s['mouth_width'], 69 + s['mouth_y'] - 1.4 * s['smile'], 2.2, 2.2), [0.5, 0.48, 0.55])
+
+    hairs = 0.78 + 0.35 * cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.5 * scale + 0.3)
+    for sign in (-1, 1):
+        brow = _stroke(shape, to_px, _smooth_closed(brow_outline(person, sign)), 0.9 * scale)
+        blend((brow * hairs * 1.15).clip(0, 0.93), person.brow)
+
+    u = (points[..., 0] - x0) * scale
+    v = (points[..., 1] - y0) * scale
+    albedo = cv2.remap(canvas, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    back = np.clip((points[..., 2] - 45) / 25, 0, 1)[..., None]
+    albedo += back * (skin * np.float32(0.95) - albedo)
+    side_p, y_p = np.abs(points[..., 0]), points[..., 1]
+    shine = 0.45 + 0.5 * np.exp(-0.5 * ((side_p / 12) ** 2 + ((y_p - 25) / 22) ** 2))
+    shine += 0.3 * np.exp(-0.5 * ((side_p / 35) ** 2 + ((y_p + 45) / 14) ** 2))
+    lip_area = np.exp(-0.5 * ((side_p / 14) ** 2 + ((y_p - 75 - s['mouth_y']) / 3) ** 2))
+    return albedo, (shine + 0.8 * lip_area).astype(np.float32)
+
+
+def _smooth_closed(points, per_segment: int = 6):
+    """Closed Catmull-Rom curve through points (n, 2)."""
+    p0, p1, p2, p3 = (np.roll(points, shift, axis=0)[:, None] for shift in (1, 0, -1, -2))
+    t = np.linspace(0, 1, per_segment, endpoint=False)[None, :, None]
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
+    return curve.reshape(-1, points.shape[1])
+
+
+def _paint_beard(blend, xx, yy, person: Person, rng: np.random.Generator, fine):
+    if person.beard <= 0:
+        return
+    side = np.abs(xx)
+    mouth_y = 69 + person.shape['mouth_y']
+    full = rng.random() < 0.7
+    smooth = lambda edge, width: 1 / (1 + np.exp(-np.clip(edge / width, -30, 30)))  # noqa: E731
+    cheek_line = 46 + 0.9 * np.maximum(side - 30, 0) * 0 + 22 * np.exp(-((side / 30) ** 2)) - 0.35 * np.maximum(side - 40, 0)
+    area = smooth(yy - cheek_line, 2.5) if full else smooth(yy - 80, 2) * smooth(26 - side, 2.5)
+    moustache = smooth(yy - (mouth_y - 15), 1.2) * smooth(mouth_y + 2 - yy, 1.5) * smooth(27 - side, 2.5)
+    area = np.maximum(area * smooth(side - 5 - (mouth_y + 13 - yy) * 4, 6), area * smooth(yy - mouth_y - 13, 2))
+    area = np.maximum(area, moustache)
+    strength = 0.34 * person.beard / 0.3 if person.beard < 0.6 else 0.86
+    blend((area * strength * (1 + 0.25 * fine)).clip(0, 0.92).astype(np.float32), person.brow * 0.9 + 0.03 * person.skin)
+
+
+_STYLE = {  # thickness mm at the top, at the side; how far the hairline comes down the forehead (mm); curl
+    'short': (13, 5, 0, 0.2),
+    'parted': (18, 7, 3, 0.1),
+    'fringe': (16, 9, 26, 0.1),
+    'buzz': (3, 2, 0, 0.5),
+    'receding': (5, 4, -26, 0.2),
+    'curly': (27, 18, 4, 1.0),
+    'tied': (9, 4, 0, 0.05),
+    'bob': (16, 14, 8, 0.1),
+    'long': (15, 12, 4, 0.15),
+}
+
+
+def _hair(points, person: Person, rng: np.random.Generator, n: int):
+    """(cover 0..1, thickness mm, strand brightness about 1), each (n, n) float32."""
+    top, at_side, down, curl = _STYLE[person.hair_style]
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    azimuth = np.degrees(np.arctan2(np.abs(x), 72 - z))
+    forehead = -62 + person.shape['forehead']
+    line = np.interp(
+        azimuth,
+        [0, 22, 42, 54, 62, 72, 79, 84, 92, 104, 118, 180],
+        [0, -1, 6, 20, 38, 68, 84, 70, 52, 70, 110, 130],
+    ).astype(np.float32)
+    if person.hair_style == 'receding':
+        line = line - 26 * np.exp(-((azimuth - 30) / 22) ** 2)
+        down = 0
+    if person.hair_style in ('bob', 'long'):
+        line = np.maximum(line, np.interp(azimuth, [30, 55, 66, 90], [0, 25, 95, 190]))
+    hairline = forehead + line
+    if person.hair_style == 'parted':
+        down = down + 6 * np.sign(rng.random() - 0.5) * np.clip(x / 30, -1, 1)
+    hairline = hairline + np.clip(down, -40, 40) * np.clip(1 - azimuth / 50, 0, 1) ** 0.5
+    # Strands run from the crown along meridians; a curl breaks them up.
+    tile = rng.standard_normal((64, 512)).astype(np.float32)
+    tile = cv2.GaussianBlur(tile, (0, 0), sigmaX=0.8, sigmaY=3.0 * (1 - curl) + 0.6)
+    tile /= tile.std()
+    around = np.arctan2(x, 40 - z + 0.25 * (y + 110)).astype(np.float32)
+    wave = 6 * np.sin(y / 17 + 2 * np.sin(around * 3))
+    u = (around / np.pi * 0.5 + 0.5) * 500 + (2 + 3 * curl) * wave / 4
+    v = (y + 130) * (0.10 + 0.25 * curl)
+    strand = cv2.remap(tile, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    clump = cv2.resize(rng.standard_normal((8, 8)).astype(np.float32), (n, n), interpolation=cv2.INTER_CUBIC)
+    edge = (hairline - y + 2.2 * strand + 1.0 * clump).astype(np.float32)
+    soft = 3.0 if person.hair_style != 'buzz' else 6.0
+    cover = 1 / (1 + np.exp(-np.clip(edge / soft, -20, 20)))
+    if person.hair_style == 'buzz':
+        cover = cover * 0.8
+    level = np.clip((-y - 20) / 80, 0, 1)
+    volume = (at_side + (top - at_side) * level) * person.shape['hair_volume']
+    rise = np.clip(edge / 26, 0, 1)
+    thickness = volume * (1 - (1 - rise) ** 2) * (1 + 0.05 * clump + (0.05 + 0.09 * curl) * strand)
+    thickness = cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), n / 200)
+    brightness = (1 + 0.26 * strand + 0.10 * clump).clip(0.35, 1.9)
+    return cover.astype(np.float32), np.maximum(thickness, 0), brightness.astype(np.float32)
+
+
+# --- landmarks --------------------------------------------------------------------------------------------------------
+
+
+def surface_point(radius, direction) -> NDArray[np.float64]:
+    """Points (..., 3) of the surface in the given directions from the centre (..., 3), head frame mm."""
+    d = np.asarray(direction, np.float64)
+    d = d / np.linalg.norm(d, axis=-1, keepdims=True)
+    u, v = lambert((d[..., 0], d[..., 1], d[..., 2], 1.0))
+    n = radius.shape[0]
+    at = [np.atleast_1d(texel(c, n)).astype(np.float32).reshape(-1, 1) for c in (u, v)]
+    r = cv2.remap(radius, at[0], at[1], cv2.INTER_LINEAR).astype(np.float64).reshape(d.shape[:-1])
+    return CENTRE_MM + r[..., None] * d
+
+
+def frontal_point(radius, xy_mm) -> NDArray[np.float64]:
+    """Surface points (n, 3) that a viewer in front sees at frontal (x, y) mm (n, 2)."""
+    xy = np.asarray(xy_mm, np.float64)
+    z = np.full(len(xy), -15.0)
+    for _ in range(40):
+        p = surface_point(radius, np.column_stack([xy, z]) - CENTRE_MM)
+        # Move along z until the ray through (x, y, z) meets the surface there.
+        reach = np.linalg.norm(p - CENTRE_MM, axis=1) - np.linalg.norm(np.column_stack([xy, z]) - CENTRE_MM, axis=1)
+        z = z - 0.6 * reach
+    return np.column_stack([xy, z])
+
+
+def _landmarks(person: Person, radius) -> NDArray[np.float64]:
+    s = person.shape
+    out = np.zeros((68, 3))
+    # Jaw: directions from the centre that sweep from the ear over the chin, as the silhouette of a frontal view runs.
+    side = np.array([76, 75, 74, 71, 66, 56, 42, 22, 0.0])
+    height = np.array([0, 18, 36, 54, 71, 87, 100, 108, 111.0])
+    depth = np.array([62, 60, 56, 48, 38, 24, 10, -1, -5.0])
+    half = np.column_stack([side, height * np.where(height > 0, s['length'], 1), depth])
+    jaw = np.vstack([half * [-1, 1, 1], half[-2::-1]])
+    out[:17] = surface_point(radius, jaw - CENTRE_MM)
+    right, left = brow_outline(person, -1)[:5], brow_outline(person, 1)[:5]
+    tip = 44 * s['nose_length']
+    wing = 14.5 * s['nose_width']
+    lips = mouth_curves(s)
+    pick = lambda name, at: lips[name][at]  # noqa: E731
+    inner = 0.9 * lips['part'] + [0, 0.1 * (69 + s['mouth_y'])]
+    frontal = np.vstack(
+        [
+            right,
+            left[::-1],
+            [[0, y] for y in np.linspace(-1, tip, 4)],
+            [[-wing, tip + 6], [-wing / 2, tip + 8.5], [0, tip + 9.5], [wing / 2, tip + 8.5], [wing, tip + 6]],
+            pick('upper', [0, 2, 4, 6, 8, 10, 12]),
+            pick('lower', [10, 8, 6, 4, 2]),
+            inner[[0, 4, 6, 8, 12]],
+            inner[[8, 6, 4]],
+        ]
+    )
+    out[[*range(17, 36), *range(48, 68)]] = frontal_point(radius, frontal)
+    return out

@@ -1,0 +1,43 @@
+"""Look at what a network is trained on: python tools/browse_dataset.py CONFIG --out DIR."""
+
+import argparse
+from pathlib import Path
+
+from evg.config import load_config
+from evg.engine.show import spread, target_sheets
+from evg.errors import UserError, run_tool
+from evg.registry import CODECS, DATASETS
+from evg.visualization import save_image
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Write pictures of samples: input, heatmaps, point of gaze on the virtual plane and on the screen.'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--out', required=True, help='folder for the pictures')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='whose pipeline to look at')
+    parser.add_argument('--count', type=int, default=12, help='how many samples, evenly spread')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override the config')
+    return parser.parse_args()
+
+
+@run_tool
+def main() -> None:
+    """Load, draw, write."""
+    args = parse_args()
+    if args.count < 1:
+        raise UserError(f'--count must be at least 1, not {args.count}')
+    cfg = load_config(args.config, args.cfg_options)
+    dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)
+    codec = next(iter(CODECS.build(codec) for codec in cfg.codecs.values()))
+    print(codec.describe())
+    print(f'{len(dataset)} samples, {dataset.labels_outside(codec.virtual_plane)} labels outside the plane are clamped')
+    for sample_id, sheet in target_sheets(dataset, codec, spread(len(dataset), args.count)):
+        save_image(Path(args.out) / f'{sample_id.replace("/", "_")}.jpg', sheet)
+    print(f'pictures: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,36 @@
+"""Turn a data set into pictures and one Parquet index: `prepare_data.py NAME --out DIR [...]`, see docs/datasets.md."""
+
+import argparse
+
+from evg.datasets.converter import CONVERTERS, converter_class
+from evg.datasets.prepare import prepare
+from evg.errors import run_tool
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return value
+
+
+@run_tool
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and convert."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = parser.add_subparsers(dest='name', metavar='NAME', required=True)
+    for name in CONVERTERS:
+        converter = converter_class(name)
+        text = converter.__doc__.splitlines()[0]
+        command = names.add_parser(name, help=text, description=text)
+        command.add_argument('--out', required=True, help='folder for the pictures and index.parquet')
+        command.add_argument('--jobs', type=positive, help='worker processes; all cores if not given')
+        command.add_argument('--limit', type=positive, help='convert this many recordings only, for a trial')
+        converter.add_arguments(command)
+    args = parser.parse_args(argv)
+    prepare(converter_class(args.name).from_args(args), args.out, args.jobs, args.limit)
+
+
+if __name__ == '__main__':
+    main()
