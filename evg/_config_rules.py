@@ -175,7 +175,7 @@ class Merger:
             return
         name = '.'.join(here)
         if path and possible:
-            problem, advice = _takes_no(merged, key, possible | set(base)), ''
+            problem, advice = _takes_no(merged, path, key, possible | set(base)), ''
         else:
             problem = f'there is no such key{did_you_mean(str(key), {*map(str, base), *possible})}'
             if self.from_command_line:
@@ -257,16 +257,16 @@ def _check_node(raw: Any, resolved: Any, path: KeyPath) -> None:
         possible = _possible_keys(resolved, path)
         for key, value in raw.items():
             if possible and key not in possible:
-                raise ConfigError(f'{".".join(path)}: {_takes_no(resolved, key, possible)}')
+                raise ConfigError(f'{".".join(path)}: {_takes_no(resolved, path, key, possible)}')
             if isinstance(key, str) and (keyword.iskeyword(key) or repr(key) != f"'{key}'"):
                 # mmengine would dump it as dict(lambda=...), which is no Python
                 raise ConfigError(f'{".".join(path)}: {key!r} cannot be the name of a config key')
             _check_node(value, resolved[key], (*path, str(key)))
 
 
-def _takes_no(node: Mapping[str, Any], key: Any, possible: Iterable[str]) -> str:
+def _takes_no(node: Mapping[str, Any], path: KeyPath, key: Any, possible: Iterable[str]) -> str:
     known = [name for name in map(str, possible) if name not in _SPECIAL]
-    return f'{node.get("type", "mmengine")} takes no {key!r}{did_you_mean(str(key), known)}'
+    return f'{node.get("type", path[-1])} takes no {key!r}{did_you_mean(str(key), known)}'
 
 
 def _possible_keys(node: Mapping[str, Any], path: KeyPath) -> frozenset[str] | None:

@@ -68,9 +68,9 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] |
     given = _parse_overrides(overrides)
     if given:
         tree = _override_tree(given)
-        _import_custom(tree, 'the overrides')
+        _import_custom(tree, '--cfg-options')
         added = frozenset(override.path for override in given if override.add)
-        raw = Merger('the overrides', from_command_line=True, added=added).merge(tree, raw)
+        raw = Merger('--cfg-options', from_command_line=True, added=added).merge(tree, raw)
     resolved = resolve_references(raw)
     check_types(raw, resolved)
     return Config(resolved, filename=str(path))

@@ -33,6 +33,8 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: int = 20) -> str:
     known = {str(candidate).lower(): str(candidate) for candidate in candidates}
     near = difflib.get_close_matches(name.lower(), known, n=3)
     if near:
+        score = [difflib.SequenceMatcher(None, match, name.lower()).ratio() for match in near]
+        near = [match for match, ratio in zip(near, score, strict=True) if ratio > score[0] - 0.1]
         return f'; did you mean {" or ".join(repr(known[match]) for match in near)}?'
     return f'; known: {", ".join(sorted(known.values()))}' if 0 < len(known) <= shown else ''
 

@@ -6,7 +6,7 @@ type is looked up.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -17,6 +17,7 @@ from evg.errors import ConfigError, did_you_mean
 
 SCOPE = 'evg'
 _PLAIN_DATA = (str, bytes, int, float, list, tuple, set, type(None))
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _NOT_ARGUMENTS = {'type', '_scope_'}
 
 
@@ -142,11 +143,21 @@ def find_types(name: str) -> list[tuple[MMEngineRegistry, Callable[..., Any]]]:
 
 
 def accepted_arguments(part: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the names of the keyword arguments of a class or function, None if it takes any."""
-    parameters = _parameters(part)
-    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    """Return the names of the keyword arguments of a class or function, None if it takes any.
+
+    An ``__init__`` with both ``*args`` and ``**kwargs`` hands them on, as mmengine's schedulers and ``nn.Module`` do,
+    so the next class in line says what is taken; with ``**kwargs`` alone a class takes anything.
+    """
+    names: set[str] = set()
+    for parameters in _signatures(part):
+        names |= {p.name for p in parameters if p.kind in _BY_KEYWORD}
+        kinds = {p.kind for p in parameters}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            return frozenset(names)
+        if inspect.Parameter.VAR_POSITIONAL not in kinds or not inspect.isclass(part):
+            return None
+    # handed on to object, which takes nothing; or no signature was found
+    return frozenset(names) if inspect.isclass(part) and _inits(part) else None
 
 
 def check_arguments(part: Callable[..., Any], keys: Iterable[str]) -> None:
@@ -165,15 +176,24 @@ def type_name(part: Callable[..., Any]) -> str:
 
 
 def _required_arguments(part: Callable[..., Any]) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in _parameters(part) or () if p.default is p.empty and p.kind in kinds]
+    return [p.name for p in next(_signatures(part), ()) if p.default is p.empty and p.kind in _BY_KEYWORD]
 
 
-def _parameters(part: Callable[..., Any]) -> list[inspect.Parameter] | None:
+def _signatures(part: Callable[..., Any]) -> Iterator[Sequence[inspect.Parameter]]:
+    """Yield the parameters of a part, then those of each ``__init__`` that its own may hand arguments on to."""
     try:
-        return list(inspect.signature(part).parameters.values())
+        yield list(inspect.signature(part).parameters.values())
     except ValueError:  # some classes written in C have no signature
-        return None
+        return
+    if inspect.isclass(part):
+        for init in _inits(part)[1:]:
+            yield list(inspect.signature(init).parameters.values())[1:]
+
+
+def _inits(cls: type) -> list[Callable[..., Any]]:
+    """Return the ``__init__`` functions in the order of inheritance; none if one of them is not Python."""
+    inits = [vars(base)['__init__'] for base in cls.__mro__[:-1] if '__init__' in vars(base)]
+    return inits if all(inspect.isfunction(init) for init in inits) else []
 
 
 def _find(registry: MMEngineRegistry, name: str) -> Any:

@@ -87,15 +87,15 @@ def overlay_heatmap(image: Image, heatmap: ArrayLike, matrix: ArrayLike | None =
         heatmap: (h, w) or (1, h, w), values 0..1.
         matrix: (2, 3) heatmap px to picture px, pixel centres at integers; by default the map covers the picture.
     """
-    heat = np.asarray(heatmap, np.float32)
-    heat = np.clip(np.nan_to_num(heat[0] if heat.ndim == 3 else heat), 0, 1)
+    values = np.asarray(heatmap, np.float32)
+    heat = np.clip(np.nan_to_num(values[0] if values.ndim == 3 else values), 0, 1)
     size = (image.shape[1], image.shape[0])
     if matrix is None:
         scale = np.divide(size, heat.shape[::-1])
         matrix = np.column_stack([np.diag(scale), (scale - 1) / 2])
-    heat = cv2.warpAffine(heat, np.asarray(matrix, np.float64), size, flags=cv2.INTER_LINEAR)
-    colors = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    alpha = 0.9 * np.sqrt(heat)[..., None]
+    warped = cv2.warpAffine(heat, np.asarray(matrix, np.float64), size, flags=cv2.INTER_LINEAR)
+    colors = cv2.applyColorMap(np.rint(warped * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = 0.9 * np.sqrt(warped)[..., None]
     return np.rint(image * (1 - alpha) + colors * alpha).astype(np.uint8)
 
 
@@ -134,7 +134,7 @@ def draw_input(image: Image, sample: GazeDataSample, landmarks_px: ArrayLike | N
     if sample.gt_target_mm is not None:
         image = draw_gaze(image, sample, sample.gt_target_mm, GT)
     _, direction = _predicted(sample)
-    if direction is not None:
+    if direction is not None and sample.gt_origin_mm is not None:
         image = draw_gaze(image, sample, sample.gt_origin_mm + direction, PRED)
     if sample.pred_face_center_px is not None:
         image = draw_point(image, _to_input(sample.pred_face_center_px, sample), PRED, 3)
@@ -284,13 +284,16 @@ def save_image(path: str | os.PathLike, image: Image) -> None:
         UserError: the folder or file cannot be written, or OpenCV does not know the format.
     """
     path = Path(path)
+    reason = 'no right to write there'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        done, reason = cv2.imwrite(str(path), image), 'no such folder or no right to write'
-    except (cv2.error, OSError) as error:
-        done, reason = False, error.strerror if isinstance(error, OSError) else 'unknown format, use .png or .jpg'
-    if not done:
-        raise UserError(f'cannot write the picture {path}: {reason}')
+        if cv2.imwrite(str(path), image):
+            return
+    except OSError as error:
+        reason = str(error.strerror)
+    except cv2.error:
+        reason = 'not a format that OpenCV writes; use .png or .jpg'
+    raise UserError(f'cannot write the picture {path}: {reason}')
 
 
 def _fixed(point: ArrayLike) -> tuple[int, int]:
@@ -319,11 +322,10 @@ def _tile(view: Image, title: str, note: str) -> Image:
     width, height = TILE_SIZE
     tile = np.full((height + _BAR, width, 3), BACK, np.uint8)
     scale = min(width / view.shape[1], height / view.shape[0])
-    if scale != 1:
-        size = max(1, round(view.shape[1] * scale)), max(1, round(view.shape[0] * scale))
-        view = cv2.resize(view, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    y, x = _BAR + (height - view.shape[0]) // 2, (width - view.shape[1]) // 2
-    tile[y : y + view.shape[0], x : x + view.shape[1]] = view
+    w, h = max(1, round(view.shape[1] * scale)), max(1, round(view.shape[0] * scale))
+    y, x = _BAR + (height - h) // 2, (width - w) // 2
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile[y : y + h, x : x + w] = cv2.resize(view, (w, h), interpolation=way)
     room = width - 24 - _text_width(note)
     while len(title) > 4 and _text_width(title) > room:
         title = '...' + title[4:]
@@ -368,18 +370,17 @@ def _fact_panel(sample: GazeDataSample, plane: VirtualPlane) -> Image:
     _text(panel, 'prediction', (328, 24), TEXT)
     for x, color in ((168, GT), (318, PRED)):
         cv2.circle(panel, (x, 20), 5, color, -1, cv2.LINE_AA)
-    truth, prediction = sample.gt_plane_mm, sample.pred_plane_mm
     rows = [
-        ('plane, mm', truth, prediction),
-        (f'VP px at {plane.ppm:g} per mm', *(None if p is None else plane.from_mm(p) for p in (truth, prediction))),
+        ('plane, mm', sample.gt_plane_mm, sample.pred_plane_mm),
+        (f'VP px at {plane.ppm:g} per mm', sample.gt_vp_px, sample.pred_vp_px),
         ('screen, px', sample.gt_screen_px, screen_px),
     ]
     y = 50
-    for name, *points in rows:
+    for name, left, right in rows:
         _text(panel, name, (12, y), MUTED)
-        for x, point in zip((168, 318), points, strict=True):
-            known = point is not None and np.isfinite(point).all()
-            _text(panel, '{:.1f}, {:.1f}'.format(*point) if known else '-', (x, y), TEXT)
+        for x, point in ((168, left), (318, right)):
+            values = [] if point is None or not np.isfinite(point).all() else point.tolist()
+            _text(panel, ', '.join(f'{value:.1f}' for value in values) or '-', (x, y), TEXT)
         y += 24
     origin, target = sample.gt_origin_mm, sample.gt_target_mm
     facts = {}

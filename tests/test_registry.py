@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import DefaultScope
@@ -131,13 +132,33 @@ def test_collate_functions_are_in_the_root_registry():
     assert registry.FUNCTIONS is MMENGINE_FUNCTIONS
 
 
-def test_find_types_knows_mmengine_torch_and_full_paths():
-    for name in (
-        'EpochBasedTrainLoop Adam MultiStepLR DefaultSampler CheckpointHook LocalVisBackend OptimWrapper '
-        'TensorboardVisBackend pseudo_collate LoadImageFromFile Visualizer LogProcessor EMAHook Pretrained '
-        'mmengine.Adam torch.optim.AdamW torch.utils.data.DataLoader'
-    ).split():
-        assert find_types(name), name
+@pytest.mark.parametrize(
+    'name',
+    [
+        'EpochBasedTrainLoop',
+        'Adam',
+        'MultiStepLR',
+        'DefaultSampler',
+        'CheckpointHook',
+        'LocalVisBackend',
+        'OptimWrapper',
+        'TensorboardVisBackend',
+        'pseudo_collate',
+        'LoadImageFromFile',
+        'Visualizer',
+        'LogProcessor',
+        'EMAHook',
+        'Pretrained',
+        'mmengine.Adam',
+        'torch.optim.AdamW',
+        'torch.utils.data.DataLoader',
+    ],
+)
+def test_find_types_knows_mmengine_torch_and_full_paths(name):
+    assert find_types(name)
+
+
+def test_find_types_names_the_nearest():
     with pytest.raises(ConfigError, match=r"unknown type 'MultiStepLr1'; did you mean 'MultiStepLR'"):
         find_types('MultiStepLr1')
 
@@ -146,9 +167,28 @@ def test_accepted_arguments():
     def function(a, /, b, *, c=1):
         return a, b, c
 
+    class Base:
+        def __init__(self, x, y=1):
+            self.x, self.y = x, y
+
+    class HandsOn(Base):
+        def __init__(self, z, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.z = z
+
+    class TakesAnything(Base):
+        def __init__(self, **options):
+            super().__init__(0)
+            self.options = options
+
     assert accepted_arguments(function) == {'b', 'c'}
-    assert accepted_arguments(lambda a, **more: a) is None
+    assert accepted_arguments(lambda *a, **more: a) is None
     assert accepted_arguments(type('Empty', (), {})) == frozenset()
+    assert accepted_arguments(type('NoInit', (torch.nn.Module,), {})) == frozenset()
+    assert accepted_arguments(HandsOn) == {'x', 'y', 'z'}
+    assert accepted_arguments(TakesAnything) is None
+    assert accepted_arguments(type('Mapping', (dict,), {'__init__': lambda self, *a, **more: None})) is None
+    assert accepted_arguments(dict) is None
 
 
 def test_import_is_light():

@@ -81,17 +81,20 @@ class VPHeatmapCodec:
                 )
         return '\n'.join(lines)
 
-    def vp_to_cell(self, vp_px: ArrayLike) -> NDArray[np.float64]:
-        """VP px (..., 2) to continuous cells (..., 2)."""
-        center = np.divide(self.virtual_plane.size_px, 2)
-        return (np.asarray(vp_px, np.float64) - center) * self.cells_per_px + np.divide(self.grid_size, 2)
+    def vp_to_cell(self, vp_px):
+        """VP px (..., 2), numpy or torch, to continuous cells (..., 2)."""
+        half_vp, half_grid = self._halves(vp_px)
+        return (vp_px - half_vp) * self.cells_per_px + half_grid
 
     def cell_to_vp(self, cell):
         """Continuous cells (..., 2), numpy or torch, to VP px (..., 2); the inverse of `vp_to_cell`."""
-        half_grid, half_vp = np.divide(self.grid_size, 2), np.divide(self.virtual_plane.size_px, 2)
-        if isinstance(cell, Tensor):
-            half_grid, half_vp = cell.new_tensor(half_grid), cell.new_tensor(half_vp)
+        half_vp, half_grid = self._halves(cell)
         return (cell - half_grid) / self.cells_per_px + half_vp
+
+    def _halves(self, like):
+        """Half the sizes of plane and grid, of the kind of `like`."""
+        halves = np.divide(self.virtual_plane.size_px, 2), np.divide(self.grid_size, 2)
+        return tuple(like.new_tensor(half) for half in halves) if isinstance(like, Tensor) else halves
 
     def encode(self, vp_px: ArrayLike) -> dict[str, NDArray]:
         """Targets of one point.

@@ -157,7 +157,9 @@ class _Labels:
             data, valid = _group(file, name, shape)
             if len(data) != count or len(valid) != count:
                 raise BadUnitError(f'{file.filename}: {name} has {len(data)} rows, facial_landmarks has {count}')
-            self.values[name], self.valid[name] = np.where(_over(valid, data), data, np.nan), valid
+            known = valid & np.isfinite(data).reshape(count, -1).all(axis=1)
+            self.values[name] = np.where(known.reshape(-1, *[1] * len(shape)), data, np.nan)
+            self.valid[name] = valid
 
     def rig(self, video_size: tuple[int, int], size: tuple[int, int]) -> Rig:
         """Camera and screen, for pictures scaled from `video_size` to `size` (width, height)."""
@@ -240,10 +242,6 @@ def _group(file: h5py.File, name: str, shape: tuple[int, ...]) -> tuple[Array, N
         return data.reshape(-1, *shape), valid
     except (KeyError, ValueError, TypeError, OSError) as error:
         raise BadUnitError(f'{file.filename}: {name}/data and {name}/validity do not fit (N, {shape})') from error
-
-
-def _over(mask: NDArray[np.bool_], data: Array) -> NDArray[np.bool_]:
-    return mask.reshape(-1, *[1] * (data.ndim - 1))
 
 
 def _scaled(px: Array, scale: NDArray[np.float64]) -> Array:

@@ -198,7 +198,10 @@ def read_index(
     for name, wanted in (('split', splits), ('subject', subjects)):
         if wanted is not None:
             filters.append((name, 'in', [str(w) for w in wanted]))
-    table = pq.read_table(path, columns=[c.name for c in COLUMNS], filters=filters or None)
+    try:
+        table = pq.read_table(path, columns=[c.name for c in COLUMNS], filters=filters or None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise IndexFileError(f'{path} is damaged ({error}); prepare the data again') from error
     if not len(table):
         chosen = ', '.join(f'{name}={list(w)}' for name, w in (('split', splits), ('subject', subjects)) if w is not None)
         have = {name: sorted(set(pq.read_table(path, columns=[name])[name].to_pylist()))[:20] for name in ('split', 'subject')}

@@ -74,14 +74,22 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
         print(f'{len(units) - len(todo)} of {len(units)} {converter.unit_name}s are finished in {out}; doing the rest')
     try:
         failed = _run_all(converter, units, todo, out, min(jobs or _cores(), max(len(todo), 1)))
+        summary = _finish(converter, out, [unit for unit in units if unit.name not in failed], failed)
+    except OSError as error:
+        raise _fatal(error, out) or error from None
     except KeyboardInterrupt:
         done = sum(parts.finished(unit) for unit in units)
         print(f'\nstopped: {done} of {len(units)} {converter.unit_name}s are finished; the same command goes on from '
               'there', file=sys.stderr)
         raise SystemExit(130) from None
-    summary = _finish(converter, out, [unit for unit in units if unit.name not in failed], failed)
     print_summary(summary, out)
     return summary
+
+
+def _fatal(error: OSError, out: Path) -> UserError | None:
+    if error.errno not in _FATAL:
+        return None
+    return UserError(f'{_FATAL[error.errno]} ({out}): what is finished stays; make room and repeat the command')
 
 
 def _cores() -> int:
@@ -156,7 +164,10 @@ class _Parts:
     def rows(self, unit: Unit) -> tuple[pa.Table, dict[bytes, bytes]]:
         """Its rows and the metadata of its part."""
         path = self._path(unit, '.parquet')
-        return pq.read_table(path), pq.read_schema(path).metadata
+        try:
+            return pq.read_table(path), pq.read_schema(path).metadata
+        except pa.ArrowException as error:
+            raise UserError(f'{path} is damaged ({error}): delete it and repeat the command') from error
 
     def finished(self, unit: Unit) -> bool:
         """Whether its part and all its files are there, in the size in which they were written."""
@@ -184,9 +195,8 @@ def _run_unit(converter: Converter, unit: Unit, out: Path) -> tuple[str, str] | 
     except MemoryError:
         raise UserError(f'out of memory at {unit.name}: what is finished stays; go on with fewer --jobs') from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FATAL:
-            text = f'{_FATAL[error.errno]} ({out}): what is finished stays; the same command goes on'
-            raise UserError(text) from None
+        if isinstance(error, OSError) and _fatal(error, out):
+            raise _fatal(error, out) from None
         return f'{type(error).__name__}: {error}', traceback.format_exc()
     return None
 

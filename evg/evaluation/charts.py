@@ -21,25 +21,26 @@ def error_map(
 
     Args:
         points_px: (N, 2) true points, screen px.
-        error: (N,) in `unit`; NaN is left out.
+        error: (N,) in `unit`; NaN is left out, and so are points outside the screen.
         size_px: (width, height) of the screen.
         unit: of the error, for the legend.
         cells: columns; cells are about square. A cell without a point is empty.
     """
-    points, error = np.asarray(points_px, np.float64), np.asarray(error, np.float64)
-    keep = np.isfinite(error) & np.isfinite(points).all(axis=1)
-    bins = (cells, max(1, round(cells * size_px[1] / size_px[0])))
-    limits = [[0, size_px[0]], [0, size_px[1]]]
-    total, _, _ = np.histogram2d(*points[keep].T, bins=bins, range=limits, weights=error[keep])
-    count, _, _ = np.histogram2d(*points[keep].T, bins=bins, range=limits)
-    mean = np.divide(total, count, out=np.full(bins, np.nan), where=count > 0).T
+    points, errors = np.asarray(points_px, np.float64), np.asarray(error, np.float64)
+    shape = np.array([cells, max(1, round(cells * size_px[1] / size_px[0]))])
+    with np.errstate(invalid='ignore'):
+        place = np.floor(points / size_px * shape)
+        keep = np.isfinite(errors) & ((place >= 0) & (place < shape)).all(axis=1)
+    column, row = place[keep].astype(int).T
+    count = np.bincount(row * cells + column, minlength=shape.prod())
+    total = np.bincount(row * cells + column, errors[keep], shape.prod())
+    mean = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0).reshape(shape[::-1])
     figure, axes = _chart()
     shown = axes.imshow(mean, extent=(0, size_px[0], size_px[1], 0), cmap='inferno', vmin=0)
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02)
     bar.set_label(f'mean error, {unit}', color=_TEXT)
     bar.ax.tick_params(colors=_TEXT, labelsize=9)
-    inside = int(count.sum())
-    axes.set(xlabel='screen x, px', ylabel='screen y, px', title=f'Mean error by true point, {inside:,} samples')
+    axes.set(xlabel='screen x, px', ylabel='screen y, px', title=f'Mean error by true point, {keep.sum():,} samples')
     return _pixels(figure)
 
 

@@ -38,9 +38,8 @@ def constant_distance(constant: ArrayLike, truth: ArrayLike) -> Array:
     Returns:
         (N,) in that unit.
     """
-    constant = np.asarray(constant, np.float64)
-    if constant.shape != (2,):
-        raise ValueError(f'the constant answer must be one point (2,), not shape {constant.shape}')
+    if np.shape(constant) != (2,):
+        raise ValueError(f'the constant answer must be one point (2,), not shape {np.shape(constant)}')
     return distance(constant, truth)
 
 
@@ -111,12 +110,11 @@ def pitchyaw_error_deg(direction: ArrayLike, truth: ArrayLike) -> Array:
 
 def summarise(values: ArrayLike) -> dict[str, float]:
     """Mean, median and 95th percentile of the finite values, and how many they are (`n`); NaN where there is none."""
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
+    known = _finite(values)
+    if not known.size:
         return {'mean': np.nan, 'median': np.nan, 'p95': np.nan, 'n': 0}
-    median, p95 = np.percentile(values, (50, 95))
-    return {'mean': float(values.mean()), 'median': float(median), 'p95': float(p95), 'n': int(values.size)}
+    median, p95 = np.percentile(known, (50, 95))
+    return {'mean': float(known.mean()), 'median': float(median), 'p95': float(p95), 'n': known.size}
 
 
 def per_subject(values: ArrayLike, subjects: ArrayLike) -> dict[str, NDArray]:
@@ -130,15 +128,15 @@ def per_subject(values: ArrayLike, subjects: ArrayLike) -> dict[str, NDArray]:
         Columns over the S subjects in order of name: `subject`; `n`, all rows; `n_missing`, those with NaN; `mean`;
         `sd` (n - 1 in the denominator). Mean and sd are NaN where too few values stand.
     """
-    values = np.asarray(values, np.float64)
+    errors = np.asarray(values, np.float64)
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
-    finite = np.isfinite(values)
+    finite = np.isfinite(errors)
     count = np.bincount(index, minlength=len(names))
     measured = np.bincount(index[finite], minlength=len(names))
     with np.errstate(invalid='ignore', divide='ignore'):
-        mean = np.bincount(index[finite], values[finite], len(names)) / measured
+        mean = np.bincount(index[finite], errors[finite], len(names)) / measured
         # Two passes: sums of squares lose digits when the spread is small.
-        spread = np.bincount(index[finite], (values[finite] - mean[index[finite]]) ** 2, len(names))
+        spread = np.bincount(index[finite], (errors[finite] - mean[index[finite]]) ** 2, len(names))
         sd = np.sqrt(spread / np.where(measured > 1, measured - 1, np.nan))
     return {'subject': names, 'n': count, 'n_missing': count - measured, 'mean': mean, 'sd': sd}
 
@@ -148,14 +146,13 @@ def mean_ci95(values: ArrayLike) -> tuple[float, float]:
 
     The half width is NaN below two values.
     """
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
+    known = _finite(values)
+    if not known.size:
         return np.nan, np.nan
-    if values.size == 1:
-        return float(values[0]), np.nan
-    half = t_quantile_975(values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    return float(values.mean()), float(half)
+    if known.size == 1:
+        return float(known[0]), np.nan
+    half = t_quantile_975(known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+    return float(known.mean()), float(half)
 
 
 def t_quantile_975(df: int) -> float:
@@ -184,6 +181,11 @@ def t_quantile_975(df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
     return float(np.sqrt(df) * np.tan((low + high) / 2))
+
+
+def _finite(values: ArrayLike) -> Array:
+    array = np.asarray(values, np.float64)
+    return array[np.isfinite(array)]
 
 
 def _plane_to_camera(plane_mm: Array) -> Array:

@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from evg.datasets.index import write_table
+from evg.files import atomic_write
 
 _PLANE = "plane (u to the user's right, v down)"
 _SCREEN = "screen, origin upper left, x to the user's right, y down"
@@ -72,24 +72,15 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write JSON so that the file appears whole or not at all (write, fsync, rename); NaN and infinity become null.
+    """Write JSON so that the file appears whole or not at all ; NaN and infinity become null.
 
     Args:
         path: the file; its folder is made.
         value: JSON values, numpy numbers and arrays among them.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with open(partial, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path, 'w') as file:
+        file.write(text + '\n')
 
 
 def write_predictions(

@@ -35,7 +35,7 @@ class GazeEstimator(BaseModel):
         data_preprocessor: dict | None = None,
         l1_penalty: float = 0.0,
     ):
-        super().__init__(data_preprocessor or dict(type='GazePreprocessor'))
+        super().__init__(MODELS.build(data_preprocessor or dict(type='GazePreprocessor')))
         self.backbone = BACKBONES.build(backbone)
         channels, stride = self.backbone.out_channels, self.backbone.stride
         self.neck = None
@@ -100,7 +100,7 @@ class GazeEstimator(BaseModel):
         for codec in self.codecs.values():
             decoded.update(codec.decode(outputs))
         # One transfer per quantity, not one per sample.
-        arrays = {name: value.double().cpu().numpy() for name, value in decoded.items()}
+        arrays = {name: value.detach().double().cpu().numpy() for name, value in decoded.items()}
         for i, sample in enumerate(samples):
             for name, values in arrays.items():
                 if name == 'pred_face_center_input_px':

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from evg.synthetic.paint import fixed, smooth_closed
 from evg.synthetic.persons import Person
 
 CENTRE_MM = np.array([0.0, 8.0, 72.0])
@@ -17,7 +18,7 @@ _EXTENT = 1.88  # of the map in Lambert units: 140 degrees from straight ahead
 
 # Silhouette (half width, mm) and midline (z of the front, mm) of the mean head without its features, by y.
 _PROFILE_Y = np.array([-118, -114, -108, -98, -80, -55, -25, 0, 25, 45, 60, 75, 88, 98, 107, 113, 117], np.float64)
-_PROFILE_W = np.array([0, 24, 40, 54, 68, 76, 77, 74.5, 71, 67.5, 64, 58, 49, 39, 26, 12, 0], np.float64)
+_PROFILE_W = np.array([0, 24, 40, 54, 68, 76, 77, 74.5, 72, 69.5, 66.5, 62, 55, 46, 34, 19, 0], np.float64)
 _PROFILE_Z = np.array([75, 50, 32, 12, -5, -16, -20, -15, -15.5, -17, -18, -17.5, -14, -13, -9, 2, 30], np.float64)
 
 
@@ -87,14 +88,16 @@ def build_head(person: Person, n: int) -> HeadMaps:
 
 def _bare_radius(direction, person: Person):
     """Radius of the head without features: cross-sections are superellipses, solved by bisection along each ray."""
-    s = person.shape
-    low, high = np.full(direction.shape[:2], 20.0, np.float32), np.full(direction.shape[:2], 190.0, np.float32)
-    for _ in range(13):
-        middle = (low + high) / 2
-        inside = _implicit(CENTRE_MM.astype(np.float32) + middle[..., None] * direction, s) < 1
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    # The bare head is smooth, so a third of the texels will do.
     n = direction.shape[0]
-    return cv2.GaussianBlur((low + high) / 2, (0, 0), n / 90)
+    few = cv2.resize(direction, (n // 3, n // 3), interpolation=cv2.INTER_LINEAR)
+    low, high = np.full(few.shape[:2], 20.0, np.float32), np.full(few.shape[:2], 190.0, np.float32)
+    for _ in range(20):
+        middle = (low + high) / 2
+        inside = _implicit(CENTRE_MM.astype(np.float32) + middle[..., None] * few, person.shape) < 1
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    # Blurred after the enlargement, which alone would leave ripples that shading shows.
+    return cv2.GaussianBlur(cv2.resize((low + high) / 2, (n, n), interpolation=cv2.INTER_LINEAR), (0, 0), n / 75)
 
 
 def _implicit(p, s):
@@ -126,22 +129,22 @@ def _features(p, person: Person):
         dx, dy = (side - x0) / sx, (y - y0 - slant * (side - x0)) / sy
         return height * np.exp(-0.5 * (dx * dx + dy * dy))
 
-    tip_y = 44 * s['nose_length']
+    tip_y = 39 * s['nose_length']
     along = np.clip((y + 6) / (tip_y + 6), 0, 1.2)
-    fall = 1 / (1 + np.exp((y - tip_y - 7.0) / 1.9))
-    half = (4.6 + 5.0 * along**2) * s['nose_width']
-    ridge = (2.5 + 17.5 * along**1.25) * s['nose_height'] * fall * np.exp(-0.5 * (side / half) ** 2)
+    fall = 1 / (1 + np.exp((y - tip_y - 6.0) / 2.3))
+    half = (4.8 + 4.2 * along**2) * s['nose_width']
+    ridge = (3.0 + 13.5 * along**1.3) * s['nose_height'] * fall * np.exp(-0.5 * (side / half) ** 2)
     h = ridge * (1 / (1 + np.exp(-(y + 14) / 3.5)))
     h += bump(3.0 * s['nose_height'], 0, tip_y - 1, 7 * s['nose_width'], 6)
-    h += bump(7.5, 12.5 * s['nose_width'], tip_y + 1.5, 4.2, 4.6)
+    h += bump(6.5, 11.5 * s['nose_width'], tip_y + 2.0, 4.0, 4.4)
     h += bump(2.6, 20, -18, 15, 6, -0.1) + bump(1.5, 0, -20, 10, 6)
-    h += bump(-6.0, eye_x - 3, -2, 14, 9) + bump(5.0, eye_x + 1, 0, 9.5, 8)
+    h += bump(-5.0, eye_x - 2, -2, 14, 9) + bump(5.0, eye_x + 1, 0, 9.5, 8)
     h += bump(-2.0, eye_x - 2, 14, 13, 5)
     h += bump(3.8 * s['cheek'], 42, 28, 15, 13) + bump(-2.5 * s['cheek'], 46, 62, 12, 16)
     mouth_y, mouth_w = 69 + s['mouth_y'], 23 * s['mouth_width']
-    h += bump(3.2, 0, mouth_y, mouth_w, 13)
+    h += bump(2.2, 0, mouth_y, mouth_w, 14)
     h += bump(2.3 * s['lips'], 0, mouth_y - 4.5, 0.6 * mouth_w, 3.0) + bump(2.7 * s['lips'], 0, mouth_y + 6, 0.5 * mouth_w, 3.6)
-    h += bump(-2.2, 0, mouth_y, 0.8 * mouth_w, 1.5) + bump(-2.2, mouth_w + 3, mouth_y, 4.0, 5.0)
+    h += bump(-2.2, 0, mouth_y, 0.5 * mouth_w, 1.5) + bump(-0.9, mouth_w + 3, mouth_y, 4.5, 5.0)
     h += bump(-1.0, 0, mouth_y - 13, 3.0, 4) + bump(-3.2, 0, mouth_y + 15.5, 15, 4.0)
     h += bump(5.0, 0, 100, 15, 9) + bump(-3, 62, -22, 10, 18)
     return (h * front).astype(np.float32)
@@ -150,7 +153,7 @@ def _features(p, person: Person):
 def _hollows(radius, n: int):
     """(n, n) darkening of concave places, from the surface itself."""
     out = np.ones_like(radius)
-    for sigma, strength in ((n / 80, 0.14), (n / 28, 0.05)):
+    for sigma, strength in ((n / 80, 0.12), (n / 28, 0.04)):
         out *= np.exp(-strength * np.clip(cv2.GaussianBlur(radius, (0, 0), sigma) - radius, -1.0, 5))
     return out
 
@@ -171,14 +174,14 @@ def _normals(points, strands, cover):
 # --- colour -----------------------------------------------------------------------------------------------------------
 
 _BROW = np.array(  # outer to inner end: mm outward of the eye, height of the middle, half thickness
-    [[24.5, 3.2, 0.7], [16, -0.2, 1.9], [5, -1.8, 2.6], [-6, -0.4, 3.1], [-15.5, 2.2, 3.0]]
+    [[25, 3.4, 0.7], [16, -0.4, 1.9], [5, -1.6, 2.5], [-6, -0.4, 2.9], [-15.5, 1.1, 2.6]]
 )
 
 
 def _stroke(canvas_shape, to_px, points_mm, blur_px: float):
     """Soft mask (float32, 0..1) of a polygon given in mm of the frontal plane."""
     mask = np.zeros(canvas_shape, np.uint8)
-    cv2.fillPoly(mask, [np.round(to_px(points_mm) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    cv2.fillPoly(mask, [fixed(to_px(points_mm))], 255, cv2.LINE_AA, 4)
     if blur_px > 0.3:
         mask = cv2.GaussianBlur(mask, (0, 0), blur_px)
     return mask.astype(np.float32) / 255
@@ -240,9 +243,9 @@ def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
     fine = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.8)
     canvas *= (1 + 0.02 * mottle + 0.02 * fine)[..., None]
     eye_x = person.ipd_mm / 2
-    tint(0.75 * spot(40, 34, 15, 12) + 0.6 * spot(0, 44 * s['nose_length'], 12, 7), red)
-    tint(0.6 * spot(eye_x - 2, 4, 14, 8), [0.88, 0.84, 0.90])
-    tint(0.5 * spot(eye_x, -9, 14, 5), [0.86, 0.84, 0.93])
+    tint(0.75 * spot(40, 34, 15, 12) + 0.6 * spot(0, 39 * s['nose_length'], 12, 7), red)
+    tint(0.5 * spot(eye_x - 2, 4, 14, 8), [0.88, 0.84, 0.90])
+    tint(0.4 * spot(eye_x, -9, 14, 5), [0.86, 0.84, 0.93])
     tint(0.35 * spot(eye_x - 4, 13, 11, 3.5), [0.86, 0.82, 0.88])
     if rng.random() < 0.2:
         freckle = (cv2.GaussianBlur((rng.random(shape) < 0.035).astype(np.float32), (0, 0), 0.6 * scale) * 2.2).clip(0, 0.5)
@@ -250,10 +253,10 @@ def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
 
     _paint_beard(blend, xx, yy, person, rng, fine)
     # Nostrils, the wings' fold and the shadow under the nose.
-    tip = 44 * s['nose_length']
-    tint(0.8 * spot(7.5 * s['nose_width'], tip + 6.6, 3.6, 1.7), [0.12, 0.10, 0.16])
-    tint(0.45 * spot(0, tip + 9.5, 13, 3.0), [0.55, 0.52, 0.6])
-    tint(0.4 * spot(18.5 * s['nose_width'], tip + 1, 1.6, 5), [0.6, 0.58, 0.68])
+    tip = 39 * s['nose_length']
+    tint(0.8 * spot(6.8 * s['nose_width'], tip + 5.8, 3.2, 1.5), [0.12, 0.10, 0.16])
+    tint(0.22 * spot(0, tip + 8.5, 12, 2.6), [0.55, 0.52, 0.6])
+    tint(0.4 * spot(16.8 * s['nose_width'], tip + 2, 1.5, 4.6), [0.6, 0.58, 0.68])
     fold = np.exp(-0.5 * ((side - 21 - 0.42 * (yy - tip)) / 1.8) ** 2) * np.exp(-0.5 * ((yy - tip - 8) / 9) ** 2)
     tint(0.25 * fold, [0.6, 0.58, 0.68])
 
@@ -263,13 +266,13 @@ def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
     blend(0.85 * upper, person.lip * 0.80)
     blend(0.80 * lower, person.lip)
     line = np.zeros(shape, np.uint8)
-    cv2.polylines(line, [np.round(to_px(lips['part']) * 16).astype(np.int32)], False, 255, max(1, round(1.3 * scale)), cv2.LINE_AA, 4)
+    cv2.polylines(line, [fixed(to_px(lips['part']))], False, 255, max(1, round(1.3 * scale)), cv2.LINE_AA, 4)
     tint(0.85 * cv2.GaussianBlur(line, (0, 0), 0.5 * scale + 0.2).astype(np.float32) / 255, person.lip**0.3 * 0.22)
-    tint(0.35 * spot(24.5 * s['mouth_width'], 69 + s['mouth_y'] - 1.4 * s['smile'], 2.2, 2.2), [0.5, 0.48, 0.55])
+    tint(0.22 * spot(24.5 * s['mouth_width'], 69 + s['mouth_y'] - 1.4 * s['smile'], 2.2, 2.2), [0.5, 0.48, 0.55])
 
-    hairs = 0.78 + 0.35 * cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.5 * scale + 0.3)
+    hairs = 0.84 + 0.22 * cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.35 * scale + 0.25)
     for sign in (-1, 1):
-        brow = _stroke(shape, to_px, _smooth_closed(brow_outline(person, sign)), 0.9 * scale)
+        brow = _stroke(shape, to_px, smooth_closed(brow_outline(person, sign)), 0.9 * scale)
         blend((brow * hairs * 1.15).clip(0, 0.93), person.brow)
 
     u = (points[..., 0] - x0) * scale
@@ -284,14 +287,6 @@ def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
     return albedo, (shine + 0.8 * lip_area).astype(np.float32)
 
 
-def _smooth_closed(points, per_segment: int = 6):
-    """Closed Catmull-Rom curve through points (n, 2)."""
-    p0, p1, p2, p3 = (np.roll(points, shift, axis=0)[:, None] for shift in (1, 0, -1, -2))
-    t = np.linspace(0, 1, per_segment, endpoint=False)[None, :, None]
-    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
-    return curve.reshape(-1, points.shape[1])
-
-
 def _paint_beard(blend, xx, yy, person: Person, rng: np.random.Generator, fine):
     if person.beard <= 0:
         return
@@ -299,9 +294,10 @@ def _paint_beard(blend, xx, yy, person: Person, rng: np.random.Generator, fine):
     mouth_y = 69 + person.shape['mouth_y']
     full = rng.random() < 0.7
     smooth = lambda edge, width: 1 / (1 + np.exp(-np.clip(edge / width, -30, 30)))  # noqa: E731
-    cheek_line = 46 + 0.9 * np.maximum(side - 30, 0) * 0 + 22 * np.exp(-((side / 30) ** 2)) - 0.35 * np.maximum(side - 40, 0)
+    cheek_line = 46 + 22 * np.exp(-((side / 30) ** 2)) - 0.35 * np.maximum(side - 40, 0)
     area = smooth(yy - cheek_line, 2.5) if full else smooth(yy - 80, 2) * smooth(26 - side, 2.5)
-    moustache = smooth(yy - (mouth_y - 15), 1.2) * smooth(mouth_y + 2 - yy, 1.5) * smooth(27 - side, 2.5)
+    top = mouth_y - 15 + 0.012 * side**2
+    moustache = smooth(yy - top, 1.4) * smooth(mouth_y + 1 + 0.012 * side**2 - yy, 1.6) * smooth(28 - side, 2.0)
     area = np.maximum(area * smooth(side - 5 - (mouth_y + 13 - yy) * 4, 6), area * smooth(yy - mouth_y - 13, 2))
     area = np.maximum(area, moustache)
     strength = 0.34 * person.beard / 0.3 if person.beard < 0.6 else 0.86
@@ -309,15 +305,15 @@ def _paint_beard(blend, xx, yy, person: Person, rng: np.random.Generator, fine):
 
 
 _STYLE = {  # thickness mm at the top, at the side; how far the hairline comes down the forehead (mm); curl
-    'short': (13, 5, 0, 0.2),
-    'parted': (18, 7, 3, 0.1),
+    'short': (13, 5, -7, 0.25),
+    'parted': (18, 7, -3, 0.1),
     'fringe': (16, 9, 26, 0.1),
     'buzz': (3, 2, 0, 0.5),
     'receding': (5, 4, -26, 0.2),
     'curly': (27, 18, 4, 1.0),
-    'tied': (9, 4, 0, 0.05),
-    'bob': (16, 14, 8, 0.1),
-    'long': (15, 12, 4, 0.15),
+    'tied': (9, 4, -6, 0.05),
+    'bob': (16, 7, 14, 0.1),
+    'long': (15, 7, 2, 0.15),
 }
 
 
@@ -335,11 +331,11 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
     if person.hair_style == 'receding':
         line = line - 26 * np.exp(-((azimuth - 30) / 22) ** 2)
         down = 0
-    if person.hair_style in ('bob', 'long'):
-        line = np.maximum(line, np.interp(azimuth, [30, 55, 66, 90], [0, 25, 95, 190]))
+    if person.hair_style in ('bob', 'long'):  # over the ears; the locks in front are drawn apart
+        line = np.maximum(line, np.interp(azimuth, [62, 76, 88, 95], [38, 60, 100, 190], left=-99))
     hairline = forehead + line
     if person.hair_style == 'parted':
-        down = down + 6 * np.sign(rng.random() - 0.5) * np.clip(x / 30, -1, 1)
+        down = down + 12 * np.sign(rng.random() - 0.5) * np.clip(x / 28, -1, 1)
     hairline = hairline + np.clip(down, -40, 40) * np.clip(1 - azimuth / 50, 0, 1) ** 0.5
     # Strands run from the crown along meridians; a curl breaks them up.
     tile = rng.standard_normal((64, 512)).astype(np.float32)
@@ -358,7 +354,8 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
         cover = cover * 0.8
     level = np.clip((-y - 20) / 80, 0, 1)
     volume = (at_side + (top - at_side) * level) * person.shape['hair_volume']
-    rise = np.clip(edge / 26, 0, 1)
+    # Sideburns lie flat.
+    rise = np.clip(edge / 26, 0, 1) * np.clip((15 - y) / 45 + curl, 0.1, 1)
     thickness = volume * (1 - (1 - rise) ** 2) * (1 + 0.05 * clump + (0.05 + 0.09 * curl) * strand)
     thickness = cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), n / 200)
     brightness = (1 + 0.26 * strand + 0.10 * clump).clip(0.35, 1.9)
@@ -402,8 +399,8 @@ def _landmarks(person: Person, radius) -> NDArray[np.float64]:
     jaw = np.vstack([half * [-1, 1, 1], half[-2::-1]])
     out[:17] = surface_point(radius, jaw - CENTRE_MM)
     right, left = brow_outline(person, -1)[:5], brow_outline(person, 1)[:5]
-    tip = 44 * s['nose_length']
-    wing = 14.5 * s['nose_width']
+    tip = 39 * s['nose_length']
+    wing = 13.5 * s['nose_width']
     lips = mouth_curves(s)
     pick = lambda name, at: lips[name][at]  # noqa: E731
     inner = 0.9 * lips['part'] + [0, 0.1 * (69 + s['mouth_y'])]
@@ -412,7 +409,7 @@ def _landmarks(person: Person, radius) -> NDArray[np.float64]:
             right,
             left[::-1],
             [[0, y] for y in np.linspace(-1, tip, 4)],
-            [[-wing, tip + 6], [-wing / 2, tip + 8.5], [0, tip + 9.5], [wing / 2, tip + 8.5], [wing, tip + 6]],
+            [[-wing, tip + 5], [-wing / 2, tip + 7.2], [0, tip + 8.0], [wing / 2, tip + 7.2], [wing, tip + 5]],
             pick('upper', [0, 2, 4, 6, 8, 10, 12]),
             pick('lower', [10, 8, 6, 4, 2]),
             inner[[0, 4, 6, 8, 12]],

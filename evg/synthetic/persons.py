@@ -100,7 +100,7 @@ def make_person(seed: int, number: int) -> Person:
         'mouth_width': 1 + 0.08 * unit(),
         'mouth_y': 1.5 * unit(),
         'lips': 1 + 0.18 * unit() + 0.12 * feminine,
-        'smile': 0.6 + 0.7 * unit(),
+        'smile': 0.4 + 0.6 * unit(),
         'eye_width': 1 + 0.045 * unit(),
         'eye_tilt': 0.7 + 0.9 * unit(),
         'lid_peak': 0.05 * unit(),

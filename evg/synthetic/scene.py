@@ -247,7 +247,7 @@ def sample_clip(
             head_mm=head[i],
             head_pitchyaw_rad=np.clip(pitchyaw, np.radians([-28, -32]), np.radians([24, 32])),
             head_roll_rad=float(person.posture[1][2] + noise[i, 2]),
-            openness=base_open * (1 - closing[i]),
+            openness=float(base_open * (1 - closing[i])),
             pupil_mm=float(pupil[i]),
         )
 

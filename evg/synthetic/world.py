@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evg.geometry import plane_point_by_pose, plane_point_by_ray, vector_to_pitchyaw
-from evg.synthetic.eyes import Eye, lid_curves, project
+from evg.synthetic.eyes import Eye, lid_curves
 from evg.synthetic.head import HeadMaps, build_head
+from evg.synthetic.paint import project
 from evg.synthetic.persons import Person, make_person
 from evg.synthetic.renderer import Look, Scene, render, sample_look, spoil
 from evg.synthetic.scene import SETUPS, State, eye_rotation, head_rotation, make_rig, sample_clip, sample_state
@@ -103,7 +104,7 @@ class SyntheticWorld:
         self._setup = SETUPS[geometry]
         # Texels about as fine as the picture's pixels at the face.
         per_mm = self.rig.camera_matrix[0, 0] / self._setup.seat_mm[2]
-        self._texels = int(np.clip(round(210 * per_mm), 112, 416) // 8 * 8)
+        self._texels = int(np.clip(round(350 * per_mm), 128, 416))
 
     def frame(self, person: int, index: int, *, clean: bool = False) -> SynthFrame:
         """Frame `index` of person `person`, each independent of all others.
@@ -116,7 +117,7 @@ class SyntheticWorld:
         if person < 0 or index < 0:
             raise ValueError(f'person and index must be 0 or more, not {person} and {index}')
         rng = np.random.default_rng([self.seed, _FRAME, person, index])
-        subject = make_person(self.seed, person)
+        subject = _person(self.seed, person)
         state = sample_state(self.rig, self._setup, subject, rng)
         look = sample_look(rng)
         return self._shoot(subject, index, state, look, None if clean else rng)
@@ -133,7 +134,7 @@ class SyntheticWorld:
         if person < 0 or step < 0 or n < 0 or not fps > 0:
             raise ValueError(f'person, step and n must be 0 or more and fps positive: {person}, {step}, {n}, {fps}')
         rng = np.random.default_rng([self.seed, _CLIP, person, step])
-        subject = make_person(self.seed, person)
+        subject = _person(self.seed, person)
         look = sample_look(rng)
         for index, state in enumerate(sample_clip(self.rig, self._setup, subject, rng, n, fps)):
             noise = np.random.default_rng([self.seed, _CLIP, person, step, index])
@@ -176,8 +177,8 @@ class SyntheticWorld:
             right_gaze_cam=_unit(target - right.centre),
             left_optical_cam=left.optical_axis,
             right_optical_cam=right.optical_axis,
-            kappa_left_rad=person.kappa_left_rad,
-            kappa_right_rad=person.kappa_right_rad,
+            kappa_left_rad=person.kappa_left_rad.copy(),
+            kappa_right_rad=person.kappa_right_rad.copy(),
             head_rotation=rotation,
             head_translation_mm=state.head_mm,
             face_box_px=_face_box(landmarks_px, rig.image_size),
@@ -213,4 +214,9 @@ def _face_box(landmarks_px, size) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=24)
 def _head_maps(seed: int, person: int, texels: int) -> HeadMaps:
-    return build_head(make_person(seed, person), texels)
+    return build_head(_person(seed, person), texels)
+
+
+@lru_cache(maxsize=256)
+def _person(seed: int, number: int) -> Person:
+    return make_person(seed, number)

@@ -1,0 +1,195 @@
+"""The annotation index: what is written comes back, and what is wrong is named."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evg.datasets.index import (
+    COLUMNS,
+    INDEX_NAME,
+    SCHEMA_VERSION,
+    IndexFileError,
+    read_index,
+    rig_from_json,
+    rig_to_json,
+    write_index,
+    write_table,
+)
+from evg.geometry import Rig
+
+RIG = Rig((160, 96), (1920, 1080), (553, 311), (0, 155.5), np.diag([250.0, 250, 1]), np.eye(4))
+BARE_RIG = Rig((320, 240), (375, 667), (58.5, 104.05))
+
+
+def row(number=0, **values):
+    """The least that a row must have."""
+    base = {'sample_id': f's{number}', 'image': f'images/{number}.jpg', 'split': 'train', 'subject': 'a', 'rig': 'desk'}
+    return {**base, **values}
+
+
+def full_row(number=0):
+    """A row with a value in every column, each one different."""
+    values = {'string': 'text', 'int32': 7, 'bool': False, 'float32': 1.5, 'float64': 0.1}
+    cells = {}
+    for place, column in enumerate(COLUMNS):
+        if column.name not in row():
+            value = values[column.type]
+            cells[column.name] = np.arange(column.size) + place + 0.25 if column.size else value
+    cells['face_box_px'] = [1, 2, 30, 40]
+    return row(number, **cells)
+
+
+def write(tmp_path, rows, **options):
+    path = tmp_path / INDEX_NAME
+    write_index(path, rows, {'desk': RIG, 'phone': BARE_RIG}, 'toy', **options)
+    return path
+
+
+def test_round_trip_of_every_column(tmp_path):
+    path = tmp_path / 'a' / INDEX_NAME
+    count = write_index(path, [full_row(0), row(1)], {'desk': RIG}, 'toy', info={'dropped': {'x': 3}})
+    index = read_index(tmp_path / 'a')
+    assert count == len(index) == 2
+    assert (index.dataset, index.gaze_frame, index.pose_rule) == ('toy', 'camera', 'ray')
+    assert index.info == {'dropped': {'x': 3}}
+    assert index.root == tmp_path / 'a'
+    expected = full_row(0)
+    for column in COLUMNS:
+        values = index.columns[column.name]
+        assert values.shape == ((2, column.size) if column.size else (2,)), column.name
+        if column.size:
+            assert np.array_equal(values[0], np.asarray(expected[column.name], column.type)), column.name
+            assert np.isnan(values[1]).all(), column.name
+        else:
+            assert values[0] == expected[column.name], column.name
+    assert index.columns['frame'][1] == -1
+    assert np.isnan(index.columns['time_s'][1])
+    assert index.columns['sequence'][1] == ''
+    # A data set that says nothing about blinks has open eyes.
+    assert index.columns['eyes_open'].tolist() == [False, True]
+
+
+def test_matrix_columns_are_flattened_row_by_row(tmp_path):
+    matrix = np.arange(9.0).reshape(3, 3)
+    path = write(tmp_path, [row(norm_rotation=matrix, eye_landmarks_px=np.arange(24).reshape(12, 2))])
+    assert read_index(path).columns['norm_rotation'][0].tolist() == list(range(9))
+    assert read_index(path).columns['eye_landmarks_px'][0].tolist() == list(range(24))
+
+
+def test_schema_names_units_and_frames(tmp_path):
+    schema = pq.read_schema(write(tmp_path, [row()]))
+    assert schema.field('target_cam_mm').metadata == {b'unit': b'mm', b'frame': b'camera'}
+    assert not schema.field('rig').nullable
+    assert schema.metadata[b'evg.version'] == str(SCHEMA_VERSION).encode()
+
+
+@pytest.mark.parametrize('rig', [RIG, BARE_RIG])
+def test_rig_survives_json(rig):
+    back = rig_from_json(json.loads(json.dumps(rig_to_json(rig))))
+    for name in Rig.__dataclass_fields__:
+        assert np.array_equal(getattr(back, name), getattr(rig, name)), name
+
+
+def test_selection_by_split_and_subject(tmp_path):
+    rows = [row(0), row(1, split='val', subject='b'), row(2, split='val', subject='c')]
+    path = write(tmp_path, rows)
+    assert read_index(path, splits=['val']).columns['sample_id'].tolist() == ['s1', 's2']
+    assert read_index(path, subjects=['a', 'c']).columns['sample_id'].tolist() == ['s0', 's2']
+    with pytest.raises(IndexFileError, match=r"no rows with split=\['test'\]; it has splits \['train', 'val'\]"):
+        read_index(path, splits=['test'])
+
+
+@pytest.mark.parametrize(
+    ('bad', 'text'),
+    [
+        ({'gaze': [0, 0, np.nan]}, 'row 1: gaze is .*nan.*must be null'),
+        ({'target_cam_mm': [0, np.inf, 0]}, 'row 1: target_cam_mm is .*inf'),
+        ({'time_s': float('nan')}, 'row 1: time_s is nan'),
+        ({'gaze': [0, 1]}, 'row 1: gaze has 2 values, 3 are needed'),
+        ({'face_box_px': [30, 0, 10, 20]}, 'row 1: face_box_px .* is not x1 < x2, y1 < y2'),
+        ({'face_box_px': [0, 20, 10, 20]}, 'row 1: face_box_px'),
+        ({'rig': 'tv'}, r"row 1: rig 'tv' is not one of \['desk', 'phone'\]"),
+        ({'split': 'dev'}, r"row 1: split 'dev' is not one of \['test', 'train', 'val'\]"),
+        ({'subject': None}, 'row 1 has no subject'),
+        ({'gase': [0, 0, 1]}, 'row 1 has unknown columns: gase'),
+    ],
+)
+def test_bad_rows_are_named_and_nothing_is_written(tmp_path, bad, text):
+    with pytest.raises(IndexFileError, match=text):
+        write(tmp_path, [row(0), row(1, **bad)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_writer_refuses_undeclared_conventions_and_no_rows(tmp_path):
+    with pytest.raises(IndexFileError, match='not one row'):
+        write(tmp_path, [])
+    with pytest.raises(IndexFileError, match="gaze_frame 'world'"):
+        write(tmp_path, [row()], gaze_frame='world')
+    with pytest.raises(IndexFileError, match="pose_rule 'guess'"):
+        write(tmp_path, [row()], pose_rule='guess')
+
+
+def test_missing_index_names_the_command(tmp_path):
+    with pytest.raises(IndexFileError, match=r'no data at .*index.parquet.*prepare_data.py NAME --out'):
+        read_index(tmp_path)
+
+
+def test_a_foreign_parquet_file_is_refused(tmp_path):
+    path = tmp_path / INDEX_NAME
+    write_table(pa.table({'a': [1]}), path)
+    with pytest.raises(IndexFileError, match='conventions are undeclared'):
+        read_index(path)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'text'),
+    [
+        ('evg.version', '99', 'index version 99, this evg reads'),
+        ('evg.gaze_frame', 'world', 'does not declare the frame'),
+    ],
+)
+def test_other_declarations_are_refused(tmp_path, key, value, text):
+    table = pq.read_table(write(tmp_path, [row()]))
+    table = table.replace_schema_metadata({**table.schema.metadata, key.encode(): value.encode()})
+    write_table(table, tmp_path / INDEX_NAME)
+    with pytest.raises(IndexFileError, match=text):
+        read_index(tmp_path)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    table = pq.read_table(write(tmp_path, [row()])).drop_columns(['gaze'])
+    write_table(table, tmp_path / INDEX_NAME)
+    with pytest.raises(IndexFileError, match='lacks the columns gaze'):
+        read_index(tmp_path)
+
+
+def test_reader_checks_rows_of_other_writers(tmp_path):
+    table = pq.read_table(write(tmp_path, [row(gaze=[0, 0, -1.0])]))
+    place = table.schema.get_field_index('gaze')
+    bad = pa.array([[0.0, float('nan'), 1.0]], table.schema.field('gaze').type)
+    write_table(table.set_column(place, table.schema.field(place), bad), tmp_path / INDEX_NAME)
+    with pytest.raises(IndexFileError, match='row 0: gaze is'):
+        read_index(tmp_path)
+
+
+def test_truncated_and_damaged_files(tmp_path):
+    path = write(tmp_path, [full_row(i) for i in range(500)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IndexFileError, match='not a whole Parquet file'):
+        read_index(path)
+    path.write_bytes(whole[:64] + bytes(256) + whole[320:])
+    with pytest.raises(IndexFileError, match='is damaged'):
+        read_index(path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = write(tmp_path, [row(0)])
+    before = path.read_bytes()
+    with pytest.raises(IndexFileError):
+        write(tmp_path, [row(split='dev')])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [INDEX_NAME]
