@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evg.errors import UserError
-from evg.geometry import Rig, VirtualPlane, angle_between_deg, apply_affine, plane_point_by_pose, plane_point_by_ray
+from evg.geometry import InputFrame, Rig, VirtualPlane, angle_between_deg, apply_affine, compose_affine
+from evg.geometry.screen import plane_point_by_pose, plane_point_by_ray
 from evg.structures import GazeDataSample
 
 Image = NDArray[np.uint8]
@@ -91,8 +92,7 @@ def overlay_heatmap(image: Image, heatmap: ArrayLike, matrix: ArrayLike | None =
     heat = np.clip(np.nan_to_num(values[0] if values.ndim == 3 else values), 0, 1)
     size = (image.shape[1], image.shape[0])
     if matrix is None:
-        scale = np.divide(size, heat.shape[::-1])
-        matrix = np.column_stack([np.diag(scale), (scale - 1) / 2])
+        matrix = InputFrame(size, pad=0).matrix(heat.shape[::-1])
     warped = cv2.warpAffine(heat, np.asarray(matrix, np.float64), size, flags=cv2.INTER_LINEAR)
     colors = cv2.applyColorMap(np.rint(warped * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     alpha = 0.9 * np.sqrt(warped)[..., None]
@@ -100,15 +100,9 @@ def overlay_heatmap(image: Image, heatmap: ArrayLike, matrix: ArrayLike | None =
 
 
 def draw_gaze(image: Image, sample: GazeDataSample, end_mm: ArrayLike, color: Color) -> Image:
-    """Arrow from the face origin towards a 3-D point, projected into the network's input.
+    """Arrow from the face origin towards a point (3,) of the camera frame, projected into the network's input.
 
     Its length is 0.3 of the distance camera to face. Draws nothing without camera matrix or origin.
-
-    Args:
-        image: the network's input.
-        sample: its `rig.camera_matrix`, `gt_origin_mm` and `affine` are used.
-        end_mm: (3,) camera frame.
-        color: of the arrow.
     """
     rig, origin = sample.rig, sample.gt_origin_mm
     if rig is None or rig.camera_matrix is None or origin is None:
@@ -245,12 +239,22 @@ def sample_sheet(
         face_heatmap: face heatmap over the input, (h, w) or (1, h, w), values 0..1.
         landmarks_px: (N, 2) px of the picture.
     """
-    tiles = [_tile(draw_input(image, sample, landmarks_px), 'input', f'{image.shape[1]} x {image.shape[0]} px')]
+    # Scaled before anything is drawn: lines keep their width on the smallest input.
+    scale = min(np.divide(TILE_SIZE, image.shape[1::-1]))
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    picture = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+    matrix = InputFrame(size, pad=0).matrix(image.shape[1::-1])
+    scaled = replace(sample, affine=matrix if sample.affine is None else compose_affine(matrix, sample.affine))
+    tiles = [_tile(draw_input(picture, scaled, landmarks_px), 'input', f'{image.shape[1]} x {image.shape[0]} px')]
     if face_heatmap is not None:
-        tiles.append(_tile(overlay_heatmap(image, face_heatmap), 'face heatmap', _peak(face_heatmap)))
+        tiles.append(
+            _tile(overlay_heatmap(picture, face_heatmap), 'face heatmap', f'peak {np.nanmax(face_heatmap):.2f}')
+        )
     if heatmap is not None:
         bare = replace(sample, gt_plane_mm=None, pred_plane_mm=None)  # dots would hide the peak
-        tiles.append(_tile(draw_plane(plane, bare, TILE_SIZE, heatmap, cells_per_px), 'gaze heatmap', _peak(heatmap)))
+        view = draw_plane(plane, bare, TILE_SIZE, heatmap, cells_per_px)
+        tiles.append(_tile(view, 'gaze heatmap', f'peak {np.nanmax(heatmap):.2f}'))
     error = _error(sample.gt_plane_mm, sample.pred_plane_mm, 'mm')
     tiles.append(_tile(draw_plane(plane, sample), 'virtual plane', error))
     if sample.rig is not None:
@@ -313,29 +317,21 @@ def _text(image: Image, text: str, at: tuple[int, int], color: Color) -> None:
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SCALE, color, 1, cv2.LINE_AA)
 
 
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SCALE, 1)[0][0]
-
-
 def _tile(view: Image, title: str, note: str) -> Image:
-    """A picture fitted into `TILE_SIZE` under a bar with its title and a note."""
+    """A picture of at most `TILE_SIZE` under a bar with its title and a note."""
     width, height = TILE_SIZE
     tile = np.full((height + _BAR, width, 3), BACK, np.uint8)
-    scale = min(width / view.shape[1], height / view.shape[0])
-    w, h = max(1, round(view.shape[1] * scale)), max(1, round(view.shape[0] * scale))
-    y, x = _BAR + (height - h) // 2, (width - w) // 2
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    tile[y : y + h, x : x + w] = cv2.resize(view, (w, h), interpolation=way)
-    room = width - 24 - _text_width(note)
-    while len(title) > 4 and _text_width(title) > room:
+    y, x = _BAR + (height - view.shape[0]) // 2, (width - view.shape[1]) // 2
+    tile[y : y + view.shape[0], x : x + view.shape[1]] = view
+
+    def length(text: str) -> int:
+        return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SCALE, 1)[0][0]
+
+    while len(title) > 4 and length(title) > width - 24 - length(note):
         title = '...' + title[4:]
     _text(tile, title, (6, 17), TEXT)
-    _text(tile, note, (width - 6 - _text_width(note), 17), TEXT)
+    _text(tile, note, (width - 6 - length(note), 17), TEXT)
     return tile
-
-
-def _peak(heatmap: ArrayLike) -> str:
-    return f'peak {np.nanmax(heatmap):.2f}'
 
 
 def _error(truth: ArrayLike | None, prediction: ArrayLike | None, unit: str) -> str:

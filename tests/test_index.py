@@ -1,6 +1,7 @@
 """The annotation index: what is written comes back, and what is wrong is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -193,3 +194,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write(tmp_path, [row(split='dev')])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [INDEX_NAME]
+
+
+def test_docs_name_every_column():
+    text = (Path(__file__).parents[1] / 'docs' / 'datasets.md').read_text(encoding='utf-8')
+    assert [column.name for column in COLUMNS if f'`{column.name}`' not in text] == []

@@ -172,6 +172,14 @@ def test_nan_behind_a_valid_flag_and_a_face_out_of_the_picture_are_dropped(tmp_p
     }
 
 
+def test_offset_rule_is_for_the_camera_above_the_screen_only(tmp_path):
+    write_recording(tmp_path / 'src/val01/step001_image_x', camera='webcam_l')
+    index, _ = convert(tmp_path / 'src', tmp_path / 'out', 'webcam_l')
+    assert np.isnan(index.columns['pog_plane_offset_mm']).all()
+    assert np.allclose(index.columns['pog_plane_pose_mm'], PLANE_RAY_MM)
+    assert next(iter(index.rigs.values())).screen_center_plane_mm is None
+
+
 @pytest.mark.parametrize(('tick', 'camera'), [(10**9, 'webcam_c'), (10**6, 'webcam_c'), (10**9, 'basler')])
 def test_time_unit_is_inferred(tmp_path, tick, camera):
     write_recording(tmp_path / 'src/val01/step001_image_x', tick=tick, camera=camera)
@@ -208,7 +216,7 @@ def test_splits_rigs_and_unlabelled_participants(tmp_path):
     write_recording(src / 'test01/step001_image_e', labels)
     index, summary = convert(src, tmp_path / 'out')
     assert summary['splits'] == {'train': [12, 2], 'val': [12, 2]}
-    assert summary['dropped'] == {'frames without a gaze label (test participants)': FRAMES}
+    assert summary['dropped'] == {'frames of recordings without gaze labels (test participants)': FRAMES}
     assert len(index.rigs) == 2
     keys = dict(zip(index.columns['subject'], index.columns['rig'], strict=True))
     assert keys['train01'] == keys['train02'] == keys['val01'] != keys['val02']
@@ -270,7 +278,7 @@ def test_synthetic_world_through_eve_files(tmp_path):
     assert 1.4 * frames < len(index) < 2 * frames
     assert sorted(set(index.columns['subject'])) == ['train01', 'val01']
     assert index.info['checks'][CHECK]['max'] < 1e-4
-    assert index.info['dropped']['frames without a gaze label (test participants)'] == frames
+    assert index.info['dropped']['frames of recordings without gaze labels (test participants)'] == frames
     world = SyntheticWorld('eve', size, 0)
     for person, subject in ((0, 'train01'), (1, 'val01')):
         rows = {n: i for i, n in enumerate(index.columns['frame']) if index.columns['subject'][i] == subject}

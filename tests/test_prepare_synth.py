@@ -147,11 +147,11 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
     def finished():
         return {p: p.stat().st_mtime_ns for p in parts.rglob('*.json')}
 
-    def start():
-        return subprocess.Popen(command(out, persons, frames, '--jobs', '2'), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+    def start(jobs):
+        return subprocess.Popen(command(out, persons, frames, '--jobs', jobs), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, start_new_session=True)
 
-    killed = start()
+    killed = start('2')
     wait_for(lambda: len(finished()) >= 2)
     children = processes_of(killed.pid)
     killed.kill()
@@ -163,9 +163,10 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
     assert 2 <= len(first) < persons
     assert not (out / INDEX_NAME).exists()
 
-    stopped = start()
+    stopped = start('2')
     wait_for(lambda: len(finished()) > len(first))
-    os.kill(stopped.pid, signal.SIGINT)
+    # As a terminal does it: to the workers, too.
+    os.killpg(stopped.pid, signal.SIGINT)
     _, text = stopped.communicate(timeout=30)
     assert stopped.returncode == 130
     assert f'of {persons} parts are finished; the same command goes on from there' in text
@@ -173,7 +174,7 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
     second = finished()
     assert len(second) < persons
 
-    done = start()
+    done = start('1')
     out_text, _ = done.communicate(timeout=120)
     assert done.returncode == 0
     assert f'{len(second)} of {persons} parts are finished' in out_text

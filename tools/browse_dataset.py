@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from evg.config import load_config
+from evg.config import add_config_arguments, config_from_args
 from evg.engine.show import spread, target_sheets
 from evg.errors import UserError, run_tool
 from evg.registry import CODECS, DATASETS
@@ -15,11 +15,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write pictures of samples: input, heatmaps, point of gaze on the virtual plane and on the screen.'
     )
-    parser.add_argument('config', help='config file')
+    add_config_arguments(parser)
     parser.add_argument('--out', required=True, help='folder for the pictures')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='whose pipeline to look at')
     parser.add_argument('--count', type=int, default=12, help='how many samples, evenly spread')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override the config')
     return parser.parse_args()
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     args = parse_args()
     if args.count < 1:
         raise UserError(f'--count must be at least 1, not {args.count}')
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = config_from_args(args)
     dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)
     codec = next(iter(CODECS.build(codec) for codec in cfg.codecs.values()))
     print(codec.describe())

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from evg.config import load_config
+from evg.config import add_config_arguments, config_from_args
 from evg.engine.launch import build_runner, check_state_dict, choose_gpu
 from evg.engine.show import prediction_sheets, spread
 from evg.engine.storage import load_checkpoint_file
@@ -17,7 +17,7 @@ METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'all': ['PoGError', '
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description='Test a checkpoint on all samples of a config.')
-    parser.add_argument('config', help='config file')
+    add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--metric', choices=sorted(METRICS), default='all', help='what to measure')
     parser.add_argument('--out', help='write the figures to this JSON file')
@@ -26,7 +26,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-count', type=int, default=12, help='how many of them')
     parser.add_argument('--work-dir', help='logs (default: the folder of the checkpoint)')
     parser.add_argument('--gpu', type=int, help='the only GPU to use (or set CUDA_VISIBLE_DEVICES)')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how processes start')
     return parser.parse_args()
 
@@ -36,7 +35,7 @@ def main() -> None:
     """Load, test, print and write."""
     args = parse_args()
     choose_gpu(args.gpu)
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = config_from_args(args)
     checkpoint = load_checkpoint_file(args.checkpoint)
     cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
     runner = build_runner(

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from evg.config import load_config
+from evg.config import add_config_arguments, config_from_args
 from evg.engine.launch import build_runner, choose_gpu
 from evg.errors import UserError, run_tool
 from evg.registry import CODECS
@@ -13,14 +13,13 @@ from evg.registry import CODECS
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description='Train the model of a config.')
-    parser.add_argument('config', help='config file')
+    add_config_arguments(parser)
     parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/NAME_OF_THE_CONFIG)')
     parser.add_argument(
         '--resume', nargs='?', const='auto', help="go on from a checkpoint; without a path, or 'auto', from the newest one"
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA)')
     parser.add_argument('--gpu', type=int, help='the only GPU to use (or set CUDA_VISIBLE_DEVICES)')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how processes start')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -32,7 +31,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     choose_gpu(args.gpu)
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = config_from_args(args)
     if not cfg.get('train_dataloader'):
         raise UserError(f'{args.config} has no train_dataloader')
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem

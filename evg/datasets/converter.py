@@ -62,12 +62,13 @@ class UnitResult:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     rigs: dict[str, Rig] = field(default_factory=dict)
-    dropped: Counter = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
-    notes: Counter = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     checks: dict[str, list[float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
 class Converter(ABC):
     """A data set's reader. Subclasses are frozen dataclasses whose fields are the settings that shape the output.
 
@@ -131,4 +132,4 @@ def save_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
     done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f'OpenCV cannot encode a picture of shape {image.shape} and type {image.dtype}')
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())

@@ -48,7 +48,7 @@ class EveConverter(Converter):
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add('--src', required=True, type=_resolved, help='folder that holds train01, val01, ...')
-        add('--camera', choices=CAMERAS, default='webcam_c', help='webcam_c is the one above the screen')
+        add('--camera', choices=CAMERAS, default='webcam_c', help='webcam_c is the one above the screen, EVG\'s')
         add('--size', type=int, nargs=2, metavar=('W', 'H'), default=(480, 270), help='size of the stored pictures, px')
         add('--every', type=int, default=1, help="keep every N-th frame; 3 is EVE's own 10 Hz for the webcams")
         add('--quality', type=int, default=90, help='JPEG quality')
@@ -75,9 +75,9 @@ class EveConverter(Converter):
             count = len(_group(file, 'facial_landmarks', (68, 2))[1])
             sampled = np.arange(count) % self.every == 0
             if 'face_PoG_tobii' not in file:
-                result.dropped['frames without a gaze label (test participants)'] += int(sampled.sum())
+                result.dropped['frames of recordings without gaze labels (test participants)'] += int(sampled.sum())
                 return result
-            labels = _Labels(file, count)
+            labels = _Labels(file, count, self.camera)
         with _opened(av.open, files.with_suffix('.mp4')) as video:
             if not video.streams.video:
                 raise BadUnitError(f'{files.with_suffix(".mp4")} holds no video')
@@ -87,24 +87,22 @@ class EveConverter(Converter):
             rig = labels.rig((stream.width, stream.height), self.size)
             columns = labels.columns(rig, np.divide(self.size, (stream.width, stream.height)))
             keep = labels.usable(sampled, columns['face_box_px'], result.dropped)
+            angles = labels.angles_deg(columns['gaze'])
+            _check_angles(angles[keep])
             self._pictures(unit, out, video, keep, result)
-        columns['time_s'] = _times_s(files.with_name(f'{self.camera}.timestamps.txt'), self.camera, count)
-        if columns['time_s'] is None:
+        times = _times_s(files.with_name(f'{self.camera}.timestamps.txt'), self.camera, count)
+        if times is None:
             result.notes['recordings without usable timestamps'] += 1
+        else:
+            columns['time_s'] = times
         key = f'{self.camera}-{_digest(rig)}'
         result.rigs[key] = rig
         for row in result.rows:
-            values = {name: value[row['frame']] for name, value in columns.items() if value is not None}
             row['rig'] = key
+            values = {name: value[row['frame']] for name, value in columns.items()}
             row.update({name: value for name, value in values.items() if np.isfinite(value).all()})
-        angles = labels.angles_deg(columns['gaze'])[[row['frame'] for row in result.rows]]
-        angles = angles[np.isfinite(angles)]
-        if len(angles) and np.median(angles) > MAX_LABEL_ANGLE_DEG:
-            raise BadUnitError(
-                f'face_g_tobii and the direction to the 3-D target differ by {np.median(angles):.2f} deg (median): the '
-                'frames, signs or units of this file are not those of docs/datasets.md'
-            )
-        result.checks[CHECK] = [round(float(angle), 6) for angle in angles]
+        angles = angles[[row['frame'] for row in result.rows]]
+        result.checks[CHECK] = [round(float(angle), 6) for angle in angles[np.isfinite(angles)]]
         return result
 
     def _pictures(self, unit: Unit, out: Path, video, keep: NDArray[np.bool_], result: UnitResult) -> None:
@@ -136,7 +134,8 @@ class EveConverter(Converter):
 class _Labels:
     """The labels of one recording: arrays over all its frames, NaN where not valid."""
 
-    def __init__(self, file: h5py.File, count: int):
+    def __init__(self, file: h5py.File, count: int, camera: str):
+        self.camera = camera
         self.camera_matrix = _constant(file, 'camera_matrix', (3, 3))
         self.screen_to_camera = _constant(file, 'camera_transformation', (4, 4))
         self.mm_per_px = _constant(file, 'millimeters_per_pixel', (2,))
@@ -168,8 +167,9 @@ class _Labels:
         matrix[:2] *= scale[:, None]
         matrix[:2, 2] = _scaled(self.camera_matrix[:2, 2], scale)
         screen_mm = self.mm_per_px * SCREEN_PX
-        # EVG: the camera stands at the middle of the screen's upper edge.
-        return Rig(size, SCREEN_PX, tuple(screen_mm), (0, screen_mm[1] / 2), matrix, self.screen_to_camera)
+        # EVG: the camera stands at the middle of the screen's upper edge. The other cameras do not.
+        center = (0, screen_mm[1] / 2) if self.camera == 'webcam_c' else None
+        return Rig(size, SCREEN_PX, tuple(screen_mm), center, matrix, self.screen_to_camera)
 
     def columns(self, rig: Rig, scale: NDArray[np.float64]) -> dict[str, Array]:
         """Columns of the index over all frames; `scale` is stored px per video px."""
@@ -177,9 +177,8 @@ class _Labels:
         target = rig.screen_px_to_camera(v['face_PoG_tobii'])
         gaze = target - v['face_o']
         landmarks = _scaled(v['facial_landmarks'], scale)
-        return {
+        columns = {
             'pog_screen_px': v['face_PoG_tobii'],
-            'pog_plane_offset_mm': rig.offset_screen_px_to_plane(v['face_PoG_tobii']),
             'pog_plane_pose_mm': plane_point_by_ray(v['face_o'], target),
             'target_cam_mm': target,
             'face_origin_mm': v['face_o'],
@@ -192,6 +191,9 @@ class _Labels:
             'face_box_px': _face_box(landmarks, rig.image_size),
             'eye_landmarks_px': landmarks[:, 36:48].reshape(count, 24),
         }
+        if rig.screen_center_plane_mm is not None:
+            columns['pog_plane_offset_mm'] = rig.offset_screen_px_to_plane(v['face_PoG_tobii'])
+        return columns
 
     def usable(self, sampled: NDArray[np.bool_], box: Array, dropped: Counter) -> NDArray[np.bool_]:
         """Which of the sampled frames can be kept; the others are counted by their first fault."""
@@ -291,6 +293,15 @@ def _times_s(path: Path, camera: str, count: int) -> Array | None:
         return None
     expected = 1 / (60 if camera == 'basler' else 30)
     return elapsed * min((1e-9, 1e-6, 1e-3, 1.0), key=lambda unit: abs(np.log(step * unit / expected)))
+
+
+def _check_angles(angles: Array) -> None:
+    known = angles[np.isfinite(angles)]
+    if len(known) and np.median(known) > MAX_LABEL_ANGLE_DEG:
+        raise BadUnitError(
+            f'face_g_tobii and the direction to the 3-D target differ by {np.median(known):.2f} deg (median): the '
+            'frames, signs or units of this file are not those of docs/datasets.md'
+        )
 
 
 def _digest(rig: Rig) -> str:

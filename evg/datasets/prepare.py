@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -76,7 +76,10 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
         failed = _run_all(converter, units, todo, out, min(jobs or _cores(), max(len(todo), 1)))
         summary = _finish(converter, out, [unit for unit in units if unit.name not in failed], failed)
     except OSError as error:
-        raise _fatal(error, out) or error from None
+        full = _fatal(error, out)
+        if full is None:
+            raise
+        raise full from None
     except KeyboardInterrupt:
         done = sum(parts.finished(unit) for unit in units)
         print(f'\nstopped: {done} of {len(units)} {converter.unit_name}s are finished; the same command goes on from '
@@ -86,8 +89,8 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
     return summary
 
 
-def _fatal(error: OSError, out: Path) -> UserError | None:
-    if error.errno not in _FATAL:
+def _fatal(error: Exception, out: Path) -> UserError | None:
+    if not isinstance(error, OSError) or error.errno not in _FATAL:
         return None
     return UserError(f'{_FATAL[error.errno]} ({out}): what is finished stays; make room and repeat the command')
 
@@ -195,8 +198,9 @@ def _run_unit(converter: Converter, unit: Unit, out: Path) -> tuple[str, str] | 
     except MemoryError:
         raise UserError(f'out of memory at {unit.name}: what is finished stays; go on with fewer --jobs') from None
     except Exception as error:
-        if isinstance(error, OSError) and _fatal(error, out):
-            raise _fatal(error, out) from None
+        full = _fatal(error, out)
+        if full is not None:
+            raise full from None
         return f'{type(error).__name__}: {error}', traceback.format_exc()
     return None
 
@@ -232,7 +236,7 @@ def _run_all(converter: Converter, units: list[Unit], todo: list[Unit], out: Pat
     return failed
 
 
-def _results(converter: Converter, todo: list[Unit], out: Path, jobs: int) -> Iterator[tuple[Unit, Any]]:
+def _results(converter: Converter, todo: list[Unit], out: Path, jobs: int) -> Generator[tuple[Unit, Any], None, None]:
     """(unit, failure or None) in the order in which they end."""
     if jobs == 1:
         for unit in todo:
@@ -242,7 +246,8 @@ def _results(converter: Converter, todo: list[Unit], out: Path, jobs: int) -> It
     # spawn: forking a process that already runs threads (OpenCV, PyAV, Arrow) can lock up.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('spawn'), _start_worker)
     try:
-        waiting = {pool.submit(_run_unit, converter, unit, out): unit for unit in todo}
+        with _ignoring_ctrl_c():
+            waiting = {pool.submit(_run_unit, converter, unit, out): unit for unit in todo}
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 yield waiting.pop(future), future.result()
@@ -257,24 +262,41 @@ def _results(converter: Converter, todo: list[Unit], out: Path, jobs: int) -> It
             child.terminate()
 
 
+@contextlib.contextmanager
+def _ignoring_ctrl_c() -> Generator[None, None, None]:
+    """Processes that start in here ignore Ctrl-C for good, also while they import: the parent alone answers it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
 def _follow_parent() -> None:
     """End this worker with its parent, also when that was killed: a restarted run must not meet old workers."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _finish(converter: Converter, out: Path, units: list[Unit], failed: Mapping[str, str]) -> dict[str, Any]:
     """Put the parts together into the index. Returns the summary."""
     parts = _Parts(out)
-    dropped, notes, checks = Counter(), Counter(), {}
-    tables, rigs, metadata = [], {}, {}
+    dropped: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    checks: dict[str, list[float]] = {}
+    rigs: dict[str, Any] = {}
+    tables: list[pa.Table] = []
+    metadata: dict[bytes, bytes] = {}
     for unit in units:
         marker = parts.marker(unit)
         dropped.update(marker['dropped'])
@@ -287,7 +309,7 @@ def _finish(converter: Converter, out: Path, units: list[Unit], failed: Mapping[
             for key, rig in json.loads(metadata[b'evg.rigs']).items():
                 if rigs.setdefault(key, rig) != rig:
                     raise ValueError(f'{unit.name} gives another rig the name {key!r}')
-    summary = {
+    summary: dict[str, Any] = {
         'settings': converter.settings(),
         'units': len(units),
         'rows': sum(map(len, tables)),

@@ -40,7 +40,7 @@ def split_counts(persons: int, wanted: tuple[int, int, int] | None = None) -> tu
     if wanted is not None:
         if sum(wanted) != persons or min(wanted) < 0:
             raise UserError(f'--split-persons {" ".join(map(str, wanted))} does not add up to --persons {persons}')
-        return tuple(wanted)
+        return wanted
     tenth = max(round(persons / 10), 1)
     val, test = (tenth if persons >= 3 else 0), (tenth if persons >= 2 else 0)
     return persons - val - test, val, test
@@ -136,7 +136,8 @@ class SynthConverter(Converter):
         subject = f'p{person:04d}'
         folder = out / 'images' / subject
         folder.mkdir(parents=True, exist_ok=True)
-        rows, dropped = [], Counter()
+        rows: list[dict[str, Any]] = []
+        dropped: Counter[str] = Counter()
         for number in range(start, start + unit.size):
             frame = world.frame(person, number)
             labels = frame_row(frame, world.rig)
@@ -184,7 +185,8 @@ class SynthEveConverter(Converter):
         return cls(size, args.persons, args.frames, args.seed, split_counts(args.persons, args.split_persons))
 
     def units(self) -> list[Unit]:
-        units, numbers = [], Counter()
+        units: list[Unit] = []
+        numbers: Counter[str] = Counter()
         for person in range(self.persons):
             split = split_of(person, self.split_persons)
             numbers[split] += 1

@@ -1,5 +1,8 @@
 """A procedural world: people in front of a camera and a screen, with exact gaze labels. numpy and OpenCV only."""
 
-from evg.synthetic.world import SyntheticWorld, SynthFrame
+from evg.synthetic.scene import SETUPS
+from evg.synthetic.world import SyntheticWorld, SynthFrame, gallery
 
-__all__ = ['SyntheticWorld', 'SynthFrame']
+GEOMETRIES = tuple(SETUPS)
+
+__all__ = ['GEOMETRIES', 'SynthFrame', 'SyntheticWorld', 'gallery']

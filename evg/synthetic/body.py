@@ -1,12 +1,18 @@
 """What stands behind the head: the room, hair that falls down, neck, shoulders, clothes, ears."""
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from evg.synthetic.paint import blend_lines, blend_polygon, blend_ring, mix, project, smooth_closed
+from evg.synthetic.paint import blend_lines, blend_polygon, blend_ring, fixed, mix, project, smooth_closed
+
+if TYPE_CHECKING:
+    from evg.synthetic.renderer import Scene
 
 
-def draw_backdrop(scene):
+def draw_backdrop(scene: 'Scene') -> NDArray[np.float32]:
     """(H, W, 3) float32: a wall with blurred things, drawn small and enlarged, for it is out of focus anyway."""
     width, height = scene.size
     rng = np.random.default_rng([scene.look.seed, 3])
@@ -48,7 +54,7 @@ def draw_backdrop(scene):
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def draw_body(canvas, scene) -> None:
+def draw_body(canvas, scene: 'Scene') -> None:
     """Hair behind, neck, clothes, ears, in place. Flat shapes with soft shading; the head is drawn over them."""
     person, look = scene.person, scene.look
     s = person.shape
@@ -72,15 +78,15 @@ def draw_body(canvas, scene) -> None:
         blend_polygon(canvas, scene.project_head(bun), hair * 0.7, 1.0 * per_mm)
 
     neck = 54 * s['width'] * (0.5 + 0.5 * s['jaw'])
-    half = np.array([[neck, -75, 0], [neck * 0.97, -20, 0], [neck * 1.02, 15, 0], [neck * 1.3, 42, 3], [neck * 1.9, 66, 8],
-                     [140, 110, 10], [150, 200, 10]])
+    half = [[neck, -75, 0], [neck * 0.97, -20, 0], [neck * 1.02, 15, 0], [neck * 1.3, 42, 3], [neck * 1.9, 66, 8]]
+    half = np.array([*half, [140, 110, 10], [150, 200, 10]])
     outline = np.vstack([half, half[::-1] * [-1, 1, 1]])
     # A cylinder's light: brightest towards the lamp.
     across = np.clip(np.linspace(-150, 150, 60) / (neck * 1.1), -1, 1) * (np.pi / 2)
     lean = np.arctan2(look.towards_lamp[0], 0.8)
     roundness = 0.34 + 0.5 * np.clip(np.cos(across - lean), -0.2, 1)
     blend_polygon(canvas, on_trunk(outline), roundness[None, :, None] * skin, 0.5 * per_mm)
-    chin = np.array([[-52, -60, -20], [52, -60, -20], [46, -6, -20], [22, 12, -20], [-22, 12, -20], [-46, -6, -20]], float)
+    chin = [[-52, -60, -20], [52, -60, -20], [46, -6, -20], [22, 12, -20], [-22, 12, -20], [-46, -6, -20]]
     blend_polygon(canvas, on_trunk(chin), skin * [0.16, 0.18, 0.26], 8 * per_mm, 0.75)
     for side in (-1, 1):  # the two cords of the neck meet at the collar bones
         cord = np.array([[side * neck * 0.80, -35, -10], [side * neck * 0.5, 15, -20], [side * 9, 58, -28]])
@@ -90,12 +96,12 @@ def draw_body(canvas, scene) -> None:
         _draw_ears(canvas, scene, skin, per_mm)
 
 
-def _hair_behind(canvas, scene, hair, per_mm: float) -> None:
+def _hair_behind(canvas, scene: 'Scene', hair, per_mm: float) -> None:
     s = scene.person.shape
     end = 225 if scene.person.hair_style == 'long' else 100
     wide = 80 * s['width'] + 10 * s['hair_volume']
-    half = np.array([[0, -116, 95], [45, -106, 95], [72, -78, 95], [wide, -30, 95], [wide + 4, 20, 88], [wide + 4, 65, 84],
-                     [wide + 1, end - 15, 80], [wide - 14, end, 80], [wide - 40, end + 3, 80]], float)
+    half = [[0, -116, 95], [45, -106, 95], [72, -78, 95], [wide, -30, 95], [wide + 4, 20, 88], [wide + 4, 65, 84]]
+    half = np.array([*half, [wide + 1, end - 15, 80], [wide - 14, end, 80], [wide - 40, end + 3, 80]])
     outline = smooth_closed(np.vstack([half, half[:0:-1] * [-1, 1, 1]]), 4)
     points = scene.project_head(outline)
     rng = np.random.default_rng([scene.person.texture_seed, 5])
@@ -104,7 +110,7 @@ def _hair_behind(canvas, scene, hair, per_mm: float) -> None:
     blend_polygon(canvas, points, (0.62 * (1 + 0.16 * strands))[..., None] * hair, 0.7 * per_mm)
 
 
-def draw_locks(canvas, scene) -> None:
+def draw_locks(canvas, scene: 'Scene') -> None:
     """Hair that falls in front of the ears, over the head, in place."""
     person, look = scene.person, scene.look
     if person.hair_style not in ('long', 'bob'):
@@ -114,8 +120,8 @@ def draw_locks(canvas, scene) -> None:
     end = 215 if person.hair_style == 'long' else 96
     w = s['width']
     wide = 80 * w + 9 * s['hair_volume']
-    inner = [[50, -78, 0], [62 * w, -50, 6], [69 * w, -18, 18], [71 * w, 20, 26], [69 * w, 55, 26], [65 * w, 0.75 * end, 24]]
-    tip = [[68 * w, end - 4, 24], [80 * w, end, 34], [wide - 2, end - 6, 44]]
+    inner = [[50, -78, 0], [62 * w, -50, 6], [69 * w, -18, 18], [71 * w, 20, 26], [69 * w, 55, 26]]
+    tip = [[65 * w, 0.75 * end, 24], [68 * w, end - 4, 24], [80 * w, end, 34], [wide - 2, end - 6, 44]]
     outer = [[wide + 4, 0.7 * end, 60], [wide + 2, 30, 66], [wide, -20, 70], [80 * w, -62, 62], [64, -92, 50]]
     half = smooth_closed(np.array(inner + tip + outer), 4)
     rng = np.random.default_rng([person.texture_seed, 7])
@@ -123,21 +129,22 @@ def draw_locks(canvas, scene) -> None:
         lit = 0.45 * look.ambient + np.clip(0.32 + 0.4 * side * look.towards_lamp[0], 0.08, 0.7) * look.lamp
         strands = cv2.resize(rng.standard_normal((3, 14)), (28, 12), interpolation=cv2.INTER_LINEAR)
         tone = (1 + 0.22 * strands) * np.linspace(1.05, 0.75, 12)[:, None]
-        blend_polygon(canvas, scene.project_head(half * [side, 1, 1]), tone[..., None] * (person.hair * lit), 0.8 * per_mm)
+        lock = scene.project_head(half * [side, 1, 1])
+        blend_polygon(canvas, lock, tone[..., None] * (person.hair * lit), 0.8 * per_mm)
 
 
-def _draw_clothes(canvas, scene, on_trunk, per_mm: float, neck: float) -> None:
+def _draw_clothes(canvas, scene: 'Scene', on_trunk, per_mm: float, neck: float) -> None:
     colour, kind = scene.person.clothes
     look = scene.look
     cloth = colour * (0.6 * look.ambient + 0.6 * look.lamp)
     depth = {'crew': 66, 'v': 125, 'shirt': 98}[kind]
     collar = [[neck * 1.42, 40, 0], [neck * 1.12, 50 + 0.2 * depth, -20], [neck * 0.62, 44 + 0.6 * depth, -30]]
-    collar += [[neck * 0.2, 40 + 0.86 * depth, -33], [0, 41 + 0.88 * depth, -34]] if kind == 'crew' else [[0, 40 + depth, -34]]
-    collar = np.array(collar, float)
+    round_end = [[neck * 0.2, 40 + 0.86 * depth, -33], [0, 41 + 0.88 * depth, -34]]
+    collar = np.array(collar + (round_end if kind == 'crew' else [[0, 40 + depth, -34]]), float)
     bend = np.linspace(0, np.pi / 2, 12)
-    shoulder = np.column_stack([95 + 122 * np.sin(bend), 44 + 22 * np.sin(bend) + 122 * (1 - np.cos(bend)), 8 + 7 * np.sin(bend)])
-    shoulder = np.vstack([shoulder, [[235, 420, 15]]])
-    half = np.vstack([collar[::-1], shoulder])
+    out = np.sin(bend)
+    shoulder = np.column_stack([95 + 122 * out, 166 + 22 * out - 122 * np.cos(bend), 8 + 7 * out])
+    half = np.vstack([collar[::-1], shoulder, [[235, 420, 15]]])
     outline = np.vstack([half, half[:0:-1] * [-1, 1, 1]])
     rng = np.random.default_rng([scene.person.texture_seed, 6])
     folds = 1 + 0.09 * cv2.resize(rng.standard_normal((6, 9)), (36, 24), interpolation=cv2.INTER_CUBIC)
@@ -145,30 +152,30 @@ def _draw_clothes(canvas, scene, on_trunk, per_mm: float, neck: float) -> None:
     blend_polygon(canvas, on_trunk(outline), (folds * light)[..., None] * cloth, 0.5 * per_mm)
     edge = np.vstack([collar, collar[-2::-1] * [-1, 1, 1]])
     line = on_trunk(edge)
-    blend_lines(canvas, [line + [0, 3.0 * per_mm]], cloth * 0.6, 2.2 * per_mm, 0.45)
+    blend_lines(canvas, [line + np.array([0, 3.0 * per_mm])], cloth * 0.6, 2.2 * per_mm, 0.45)
     blend_lines(canvas, [line], cloth * 1.15, 2.0 * per_mm, 0.7)
     if kind == 'shirt':
         for sign in (-1, 1):
-            flap = np.array([[neck * 1.42, 36, 0], [neck * 0.75, 38 + 0.62 * depth, -32], [0, 40 + depth, -36],
-                             [neck * 0.72, 62 + depth, -34], [neck * 1.35, 52 + 0.5 * depth, -26]]) * [sign, 1, 1]
+            flap = [[neck * 1.42, 36, 0], [neck * 0.75, 38 + 0.62 * depth, -32], [0, 40 + depth, -36]]
+            flap = np.array([*flap, [neck * 0.72, 62 + depth, -34], [neck * 1.35, 52 + 0.5 * depth, -26]])
+            flap[:, 0] *= sign
             blend_polygon(canvas, on_trunk(flap), cloth * (1.08 + 0.1 * sign * look.towards_lamp[0]), 0.4 * per_mm)
             blend_lines(canvas, [on_trunk(flap[2:])], cloth * 0.55, 1.2 * per_mm, 0.6)
 
 
-def _draw_ears(canvas, scene, skin, per_mm: float) -> None:
-    s = scene.person.shape
-    half = np.array([[0, -6, 70], [8, -12, 74], [16, -10, 84], [19, 4, 90], [17, 20, 88], [11, 34, 80], [6, 46, 72], [1, 47, 68],
-                     [-1, 38, 66]], float)
+def _draw_ears(canvas, scene: 'Scene', skin, per_mm: float) -> None:
+    x, y = [0, 8, 16, 19, 17, 11, 6, 1, -1], [-6, -12, -10, 4, 20, 34, 46, 47, 38]
+    half = np.column_stack([x, y, [70, 74, 84, 90, 88, 80, 72, 68, 66]]).astype(float)
     for side in (-1, 1):
-        ear = half * [side, 1, 1] + [side * 70 * s['width'], 3, 0]
-        lit = np.clip(0.72 + 0.4 * side * scene.look.towards_lamp[0], 0.3, 1.1)
-        blend_polygon(canvas, scene.project_head(smooth_closed(ear, 4)), skin * lit * [0.80, 0.82, 1.0], 0.4 * per_mm)
+        ear = half * [side, 1, 1] + [side * 70 * scene.person.shape['width'], 3, 0]
+        lit = skin * np.clip(0.72 + 0.4 * side * scene.look.towards_lamp[0], 0.3, 1.1)
+        blend_polygon(canvas, scene.project_head(smooth_closed(ear, 4)), lit * [0.80, 0.82, 1.0], 0.4 * per_mm)
         middle = ear.mean(axis=0)
-        inner = (ear - middle) * [0.5, 0.6, 0.5] + middle + [side * 1.0, -2, 0]
-        blend_polygon(canvas, scene.project_head(smooth_closed(inner, 4)), skin * lit * [0.42, 0.42, 0.55], 1.6 * per_mm, 0.65)
+        shell = scene.project_head(smooth_closed((ear - middle) * [0.5, 0.6, 0.5] + middle + [side, -2, 0], 4))
+        blend_polygon(canvas, shell, lit * [0.42, 0.42, 0.55], 1.6 * per_mm, 0.65)
 
 
-def draw_glasses(canvas, scene) -> None:
+def draw_glasses(canvas, scene: 'Scene') -> None:
     """Rims, bridge, temples and a faint glare, over the eyes, in place."""
     if scene.person.glasses is None:
         return
@@ -184,7 +191,8 @@ def draw_glasses(canvas, scene) -> None:
     forward = -scene.rotation[:, 2]
     inner = eye_x + 2 - half_w
     edge = eye_x + 2 + half_w
-    lines, rims, rings = [[[-inner, -1, -26], [-inner * 0.5, -4, -29], [inner * 0.5, -4, -29], [inner, -1, -26]]], [], []
+    bridge = [[-inner, -1, -26], [-inner * 0.5, -4, -29], [inner * 0.5, -4, -29], [inner, -1, -26]]
+    lines, rims, rings = [bridge], [], []
     # Filled outlines come out about one pixel wider than drawn.
     thick = max(thickness - 1 / per_mm, 0.05 / per_mm)
     for side in (-1, 1):
@@ -194,7 +202,8 @@ def draw_glasses(canvas, scene) -> None:
             (rings if grow else rims).append(scene.project_head(rim))
         # The temple on the far side of a turned head is hidden.
         if side * forward[0] < 0.2:
-            lines.append([[side * edge, -5, -15], [side * (edge + 8), -6, 2], [side * 78 * scene.person.shape['width'], -5, 60]])
+            ear = side * 78 * scene.person.shape['width']
+            lines.append([[side * edge, -5, -15], [side * (edge + 8), -6, 2], [ear, -5, 60]])
     rng = np.random.default_rng([look.seed, 4])
     height, width = canvas.shape[:2]
     slant = (np.arange(height)[:, None] * 0.5 + np.arange(width)[None, :]) / (half_w * per_mm)
@@ -206,7 +215,7 @@ def draw_glasses(canvas, scene) -> None:
             continue
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
         glass = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        cv2.fillPoly(glass, [np.round((rim - low) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(glass, [fixed(rim - low)], 255, cv2.LINE_AA, 4)
         glare = np.exp(-(((slant[window] - at - rng.uniform(-1, 1)) / 0.35) ** 2)) * rng.uniform(0, 0.12)
         mix(canvas[window], (glass * ((0.01 + glare) / 255)).astype(np.float32), (look.lamp + look.ambient) * 0.7)
     lit = colour * (0.5 * look.ambient + 0.4 * look.lamp) + 0.008

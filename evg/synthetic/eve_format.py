@@ -65,7 +65,7 @@ def write_recording(
     with h5py.File(folder / f'{CAMERA}.h5', 'w') as file:
         file['camera_matrix'] = rig.camera_matrix
         file['camera_transformation'] = rig.screen_to_camera
-        file['inv_camera_transformation'] = np.linalg.inv(rig.screen_to_camera)
+        file['inv_camera_transformation'] = np.linalg.inv(np.asarray(rig.screen_to_camera))
         file['millimeters_per_pixel'] = mm_per_px
         file['pixels_per_millimeter'] = 1 / mm_per_px
         for name in columns if labelled else set(columns) - _names(LABEL_KEYS):
@@ -120,6 +120,6 @@ def _labels(frame: SynthFrame, rig: Rig) -> dict[str, Array]:
             f'{patch}_h': vector_to_pitchyaw(-(rotation @ head)[:, 2]),
             f'{patch}_o': origin,
             f'{patch}_R': rotation,
-            f'{patch}_W': camera @ scaling @ rotation @ np.linalg.inv(rig.camera_matrix),
+            f'{patch}_W': camera @ scaling @ rotation @ np.linalg.inv(np.asarray(rig.camera_matrix)),
         }
     return labels

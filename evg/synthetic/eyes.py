@@ -156,10 +156,10 @@ def draw_eye(canvas, eye: Eye, person: Person, camera_matrix, light: EyeLight, s
     # Layers over the skin, each as one weight per pixel: fold and edge, wet rim, eyeball, lashes.
     thick = np.clip(person.shape['lashes'], 0, 1.5)
     fold = 1 - (1 - 0.60 * line(crease[1:-1], 0.9, 0.55)) * (1 - 0.42 * line(outline, 1.6, 0.75))
-    wet = 0.55 * line(lower + [0, 0.5 * per_mm], 0.8, 0.25)
+    wet = 0.55 * line(lower + np.array([0, 0.5 * per_mm]), 0.8, 0.25)
     wing = np.vstack([upper[0] + (upper[0] - upper[2]) * 0.10 * thick, upper[:-2]])
     lash = np.maximum(
-        (0.60 + 0.24 * thick) * line(wing - [0, 0.1 * per_mm], 0.75 + 0.45 * thick, 0.18),
+        (0.60 + 0.24 * thick) * line(wing - np.array([0, 0.1 * per_mm]), 0.75 + 0.45 * thick, 0.18),
         (0.18 + 0.15 * thick) * line(lower[:-3], 0.4, 0.2),
     )
     opening = lid_mask.astype(np.float32) * np.float32(1 / 255)
@@ -173,7 +173,7 @@ def draw_eye(canvas, eye: Eye, person: Person, camera_matrix, light: EyeLight, s
     colours = np.stack([skin * [0.28, 0.27, 0.34], skin * [0.80, 0.78, 1.0], person.brow * 0.25 + 0.003])
     patch = cv2.resize(ball, size, interpolation=cv2.INTER_AREA) + weights[..., :3] @ colours.astype(np.float32)
     region = canvas[y0:y1, x0:x1]
-    region *= (1 - weights.sum(axis=-1))[..., None]
+    region *= np.maximum(1 - weights.sum(axis=-1), 0)[..., None]
     region += patch
 
 
@@ -215,13 +215,13 @@ def _trace(eye: Eye, person: Person, camera_matrix, light: EyeLight, corner, ss:
     ring = radius * np.float32(1 / IRIS_RADIUS_MM)
     spokes = _spokes(person.texture_seed)
     fibre = spokes[(angle * np.float32(len(spokes) / 6.3)).astype(np.int32)]
-    tone = (1.12 - 0.25 * ring + fibre * (0.08 + 0.17 * ring)) * (1 - 0.62 * np.clip(ring * 5 - 4, 0, 1))
+    tone = np.maximum(1.12 - 0.25 * ring + fibre * (0.08 + 0.17 * ring), 0.2) * (1 - 0.62 * np.clip(ring * 5 - 4, 0, 1))
     warm = np.clip((0.62 - ring) * 3.3, 0, 1)
     rim = np.clip((ring - 1) * 0.65, 0, 1)
     white = (1 - iris) * ~missed
     parts = np.dstack([white * (1 - rim), white * rim, light_of_iris * tone, light_of_iris * tone * warm, missed])
     colours = np.array(
-        [[0.66, 0.70, 0.74], [0.36, 0.38, 0.56], person.iris, person.iris * [-0.15, 0.0, 0.25], [0.16, 0.17, 0.36]]
+        [[0.66, 0.70, 0.74], [0.36, 0.38, 0.56], person.iris, person.iris * [-0.15, 0.0, 0.25], [0.26, 0.27, 0.46]]
     )
     shade = np.dstack([0.45 + 0.60 * facing, np.maximum(0.25 + 0.75 * lit, 0)])
     colour = (parts @ colours.astype(np.float32)) * (shade @ np.float32([light.ambient, light.lamp]))
@@ -234,7 +234,7 @@ def _trace(eye: Eye, person: Person, camera_matrix, light: EyeLight, corner, ss:
         half /= np.linalg.norm(half)
         if half @ eye.optical_axis > 0.72:
             spot = project(eye.centre + 4.9 * eye.optical_axis + 7.8 * half, k)
-            gx, gy = (np.exp(-(((p - c) * ss / (size * unit)) ** 2)) for p, c in zip((x_px, y_px), spot))
+            gx, gy = (np.exp(-(((p - c) * ss / (size * unit)) ** 2)) for p, c in zip((x_px, y_px), spot, strict=True))
             glint += np.minimum(strength, 1.5) * np.minimum(np.outer(gy, gx) * 1.4, 1).astype(np.float32)
     return colour + glint[..., None] * np.float32(light.lamp + light.ambient)
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evg.synthetic.paint import fixed, smooth_closed
 from evg.synthetic.persons import Person
+from evg.synthetic.portrait import MOUTH_Y_MM, NOSE_TIP_Y_MM, brow_outline, mouth_curves, paint_face
 
 CENTRE_MM = np.array([0.0, 8.0, 72.0])
 _EXTENT = 1.88  # of the map in Lambert units: 140 degrees from straight ahead
@@ -72,7 +72,7 @@ def build_head(person: Person, n: int) -> HeadMaps:
     bare = bare + _features(points, person)
     points = CENTRE_MM.astype(np.float32) + bare[..., None] * direction
     rng = np.random.default_rng([person.texture_seed, 1])
-    albedo, shine = _paint_face(points, person, rng, n)
+    albedo, shine = paint_face(points, person, rng)
     hollow = _hollows(bare, n)
     cover, thickness, strands = _hair(points, person, rng, n)
     radius = bare + thickness
@@ -129,7 +129,7 @@ def _features(p, person: Person):
         dx, dy = (side - x0) / sx, (y - y0 - slant * (side - x0)) / sy
         return height * np.exp(-0.5 * (dx * dx + dy * dy))
 
-    tip_y = 39 * s['nose_length']
+    tip_y = NOSE_TIP_Y_MM * s['nose_length']
     along = np.clip((y + 6) / (tip_y + 6), 0, 1.2)
     fall = 1 / (1 + np.exp((y - tip_y - 6.0) / 2.3))
     half = (4.8 + 4.2 * along**2) * s['nose_width']
@@ -141,9 +141,10 @@ def _features(p, person: Person):
     h += bump(-5.0, eye_x - 2, -2, 14, 9) + bump(5.0, eye_x + 1, 0, 9.5, 8)
     h += bump(-2.0, eye_x - 2, 14, 13, 5)
     h += bump(3.8 * s['cheek'], 42, 28, 15, 13) + bump(-2.5 * s['cheek'], 46, 62, 12, 16)
-    mouth_y, mouth_w = 69 + s['mouth_y'], 23 * s['mouth_width']
+    mouth_y, mouth_w = MOUTH_Y_MM + s['mouth_y'], 23 * s['mouth_width']
     h += bump(2.2, 0, mouth_y, mouth_w, 14)
-    h += bump(2.3 * s['lips'], 0, mouth_y - 4.5, 0.6 * mouth_w, 3.0) + bump(2.7 * s['lips'], 0, mouth_y + 6, 0.5 * mouth_w, 3.6)
+    h += bump(2.3 * s['lips'], 0, mouth_y - 4.5, 0.6 * mouth_w, 3.0)
+    h += bump(2.7 * s['lips'], 0, mouth_y + 6, 0.5 * mouth_w, 3.6)
     h += bump(-2.2, 0, mouth_y, 0.5 * mouth_w, 1.5) + bump(-0.9, mouth_w + 3, mouth_y, 4.5, 5.0)
     h += bump(-1.0, 0, mouth_y - 13, 3.0, 4) + bump(-3.2, 0, mouth_y + 15.5, 15, 4.0)
     h += bump(5.0, 0, 100, 15, 9) + bump(-3, 62, -22, 10, 18)
@@ -169,139 +170,6 @@ def _normals(points, strands, cover):
     normal[..., 0] += 0.5 * ruffle
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
     return normal.astype(np.float32)
-
-
-# --- colour -----------------------------------------------------------------------------------------------------------
-
-_BROW = np.array(  # outer to inner end: mm outward of the eye, height of the middle, half thickness
-    [[25, 3.4, 0.7], [16, -0.4, 1.9], [5, -1.6, 2.5], [-6, -0.4, 2.9], [-15.5, 1.1, 2.6]]
-)
-
-
-def _stroke(canvas_shape, to_px, points_mm, blur_px: float):
-    """Soft mask (float32, 0..1) of a polygon given in mm of the frontal plane."""
-    mask = np.zeros(canvas_shape, np.uint8)
-    cv2.fillPoly(mask, [fixed(to_px(points_mm))], 255, cv2.LINE_AA, 4)
-    if blur_px > 0.3:
-        mask = cv2.GaussianBlur(mask, (0, 0), blur_px)
-    return mask.astype(np.float32) / 255
-
-
-def mouth_curves(s) -> dict[str, NDArray[np.float64]]:
-    """Frontal (x, y) mm of the lips: upper outline, parting line and lower outline, 13 points each, left to right."""
-    x = np.linspace(-1, 1, 13)
-    half, y0 = 23 * s['mouth_width'], 69 + s['mouth_y']
-    corner = -1.4 * s['smile'] * (np.abs(x) ** 2.2)
-    dip = 1.3 * np.exp(-((x / 0.13) ** 2))
-    bow = -(1 - np.abs(x) ** 1.6) * (7.0 * s['lips']) + dip - 0.6 * np.exp(-(((np.abs(x) - 0.25) / 0.15) ** 2))
-    full = (1 - np.abs(x) ** 2.3) * 9.0 * s['lips']
-    part = 0.5 * np.cos(x * np.pi) * (1 - x**2)
-    column = lambda y: np.column_stack([x * half, y0 + corner + y])  # noqa: E731
-    return {'upper': column(np.minimum(bow, 0)), 'part': column(part), 'lower': column(full)}
-
-
-def brow_outline(person: Person, side: int) -> NDArray[np.float64]:
-    """Frontal (x, y) mm of a brow (10, 2): five points along its top from the outer end in, five back below.
-
-    Args:
-        person: whose brow.
-        side: -1 for the person's right one, 1 for the left one.
-    """
-    s = person.shape
-    out, middle, half = _BROW.T
-    x = side * (person.ipd_mm / 2 + out)
-    y = -21.0 + s['brow_y'] + middle * s['brow_arch']
-    half = half * s['brow_thick']
-    return np.vstack([np.column_stack([x, y - half]), np.column_stack([x, y + half])[::-1]])
-
-
-def _paint_face(points, person: Person, rng: np.random.Generator, n: int):
-    """(albedo (n, n, 3), shine (n, n)): painted in the frontal plane, then laid on the surface."""
-    s = person.shape
-    scale = n / 260  # canvas px per mm: about that of the map
-    x0, y0, width, height = -90.0, -80.0, 180.0, 210.0
-    shape = (int(height * scale) + 1, int(width * scale) + 1)
-    to_px = lambda p: (np.asarray(p) - [x0, y0]) * scale  # noqa: E731
-    yy, xx = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32) / scale
-    xx, yy = xx + x0, yy + y0
-    side = np.abs(xx)
-    skin = person.skin.astype(np.float32)
-    canvas = np.empty((*shape, 3), np.float32)
-    canvas[:] = skin
-    red = np.array([0.78, 0.80, 1.06], np.float32)  # more blood: less blue and green
-
-    def spot(xc, yc, sx, sy):
-        return np.exp(-0.5 * (((side - xc) / sx) ** 2 + ((yy - yc) / sy) ** 2))
-
-    def tint(mask, factor):
-        canvas[...] = canvas * (1 + mask[..., None] * (np.asarray(factor, np.float32) - 1))
-
-    def blend(mask, colour):
-        canvas[...] = canvas + mask[..., None] * (np.asarray(colour, np.float32) - canvas)
-
-    mottle = cv2.resize(rng.standard_normal((28, 24)).astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
-    fine = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.8)
-    canvas *= (1 + 0.02 * mottle + 0.02 * fine)[..., None]
-    eye_x = person.ipd_mm / 2
-    tint(0.75 * spot(40, 34, 15, 12) + 0.6 * spot(0, 39 * s['nose_length'], 12, 7), red)
-    tint(0.5 * spot(eye_x - 2, 4, 14, 8), [0.88, 0.84, 0.90])
-    tint(0.4 * spot(eye_x, -9, 14, 5), [0.86, 0.84, 0.93])
-    tint(0.35 * spot(eye_x - 4, 13, 11, 3.5), [0.86, 0.82, 0.88])
-    if rng.random() < 0.2:
-        freckle = (cv2.GaussianBlur((rng.random(shape) < 0.035).astype(np.float32), (0, 0), 0.6 * scale) * 2.2).clip(0, 0.5)
-        tint(freckle * (spot(26, 26, 22, 14) + spot(0, 28, 12, 12)).clip(0, 1), [0.55, 0.62, 0.78])
-
-    _paint_beard(blend, xx, yy, person, rng, fine)
-    # Nostrils, the wings' fold and the shadow under the nose.
-    tip = 39 * s['nose_length']
-    tint(0.8 * spot(6.8 * s['nose_width'], tip + 5.8, 3.2, 1.5), [0.12, 0.10, 0.16])
-    tint(0.22 * spot(0, tip + 8.5, 12, 2.6), [0.55, 0.52, 0.6])
-    tint(0.4 * spot(16.8 * s['nose_width'], tip + 2, 1.5, 4.6), [0.6, 0.58, 0.68])
-    fold = np.exp(-0.5 * ((side - 21 - 0.42 * (yy - tip)) / 1.8) ** 2) * np.exp(-0.5 * ((yy - tip - 8) / 9) ** 2)
-    tint(0.25 * fold, [0.6, 0.58, 0.68])
-
-    lips = mouth_curves(s)
-    upper = _stroke(shape, to_px, np.vstack([lips['upper'], lips['part'][::-1]]), 0.7 * scale)
-    lower = _stroke(shape, to_px, np.vstack([lips['part'], lips['lower'][::-1]]), 0.8 * scale)
-    blend(0.85 * upper, person.lip * 0.80)
-    blend(0.80 * lower, person.lip)
-    line = np.zeros(shape, np.uint8)
-    cv2.polylines(line, [fixed(to_px(lips['part']))], False, 255, max(1, round(1.3 * scale)), cv2.LINE_AA, 4)
-    tint(0.85 * cv2.GaussianBlur(line, (0, 0), 0.5 * scale + 0.2).astype(np.float32) / 255, person.lip**0.3 * 0.22)
-    tint(0.22 * spot(24.5 * s['mouth_width'], 69 + s['mouth_y'] - 1.4 * s['smile'], 2.2, 2.2), [0.5, 0.48, 0.55])
-
-    hairs = 0.84 + 0.22 * cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.35 * scale + 0.25)
-    for sign in (-1, 1):
-        brow = _stroke(shape, to_px, smooth_closed(brow_outline(person, sign)), 0.9 * scale)
-        blend((brow * hairs * 1.15).clip(0, 0.93), person.brow)
-
-    u = (points[..., 0] - x0) * scale
-    v = (points[..., 1] - y0) * scale
-    albedo = cv2.remap(canvas, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    back = np.clip((points[..., 2] - 45) / 25, 0, 1)[..., None]
-    albedo += back * (skin * np.float32(0.95) - albedo)
-    side_p, y_p = np.abs(points[..., 0]), points[..., 1]
-    shine = 0.45 + 0.5 * np.exp(-0.5 * ((side_p / 12) ** 2 + ((y_p - 25) / 22) ** 2))
-    shine += 0.3 * np.exp(-0.5 * ((side_p / 35) ** 2 + ((y_p + 45) / 14) ** 2))
-    lip_area = np.exp(-0.5 * ((side_p / 14) ** 2 + ((y_p - 75 - s['mouth_y']) / 3) ** 2))
-    return albedo, (shine + 0.8 * lip_area).astype(np.float32)
-
-
-def _paint_beard(blend, xx, yy, person: Person, rng: np.random.Generator, fine):
-    if person.beard <= 0:
-        return
-    side = np.abs(xx)
-    mouth_y = 69 + person.shape['mouth_y']
-    full = rng.random() < 0.7
-    smooth = lambda edge, width: 1 / (1 + np.exp(-np.clip(edge / width, -30, 30)))  # noqa: E731
-    cheek_line = 46 + 22 * np.exp(-((side / 30) ** 2)) - 0.35 * np.maximum(side - 40, 0)
-    area = smooth(yy - cheek_line, 2.5) if full else smooth(yy - 80, 2) * smooth(26 - side, 2.5)
-    top = mouth_y - 15 + 0.012 * side**2
-    moustache = smooth(yy - top, 1.4) * smooth(mouth_y + 1 + 0.012 * side**2 - yy, 1.6) * smooth(28 - side, 2.0)
-    area = np.maximum(area * smooth(side - 5 - (mouth_y + 13 - yy) * 4, 6), area * smooth(yy - mouth_y - 13, 2))
-    area = np.maximum(area, moustache)
-    strength = 0.34 * person.beard / 0.3 if person.beard < 0.6 else 0.86
-    blend((area * strength * (1 + 0.25 * fine)).clip(0, 0.92).astype(np.float32), person.brow * 0.9 + 0.03 * person.skin)
 
 
 _STYLE = {  # thickness mm at the top, at the side; how far the hairline comes down the forehead (mm); curl
@@ -335,7 +203,7 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
         line = np.maximum(line, np.interp(azimuth, [62, 76, 88, 95], [38, 60, 100, 190], left=-99))
     hairline = forehead + line
     if person.hair_style == 'parted':
-        down = down + 12 * np.sign(rng.random() - 0.5) * np.clip(x / 28, -1, 1)
+        down = down + 12 * person.shape['parting'] * np.clip(x / 28, -1, 1)
     hairline = hairline + np.clip(down, -40, 40) * np.clip(1 - azimuth / 50, 0, 1) ** 0.5
     # Strands run from the crown along meridians; a curl breaks them up.
     tile = rng.standard_normal((64, 512)).astype(np.float32)
@@ -360,9 +228,6 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
     thickness = cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), n / 200)
     brightness = (1 + 0.26 * strand + 0.10 * clump).clip(0.35, 1.9)
     return cover.astype(np.float32), np.maximum(thickness, 0), brightness.astype(np.float32)
-
-
-# --- landmarks --------------------------------------------------------------------------------------------------------
 
 
 def surface_point(radius, direction) -> NDArray[np.float64]:
@@ -399,19 +264,19 @@ def _landmarks(person: Person, radius) -> NDArray[np.float64]:
     jaw = np.vstack([half * [-1, 1, 1], half[-2::-1]])
     out[:17] = surface_point(radius, jaw - CENTRE_MM)
     right, left = brow_outline(person, -1)[:5], brow_outline(person, 1)[:5]
-    tip = 39 * s['nose_length']
+    tip = NOSE_TIP_Y_MM * s['nose_length']
     wing = 13.5 * s['nose_width']
     lips = mouth_curves(s)
-    pick = lambda name, at: lips[name][at]  # noqa: E731
-    inner = 0.9 * lips['part'] + [0, 0.1 * (69 + s['mouth_y'])]
+    # The lips touch: the inner points lie in pairs on the parting line.
+    inner = 0.9 * lips['part'] + np.array([0, 0.1 * (MOUTH_Y_MM + s['mouth_y'])])
     frontal = np.vstack(
         [
             right,
             left[::-1],
             [[0, y] for y in np.linspace(-1, tip, 4)],
             [[-wing, tip + 5], [-wing / 2, tip + 7.2], [0, tip + 8.0], [wing / 2, tip + 7.2], [wing, tip + 5]],
-            pick('upper', [0, 2, 4, 6, 8, 10, 12]),
-            pick('lower', [10, 8, 6, 4, 2]),
+            lips['upper'][::2],
+            lips['lower'][10:0:-2],
             inner[[0, 4, 6, 8, 12]],
             inner[[8, 6, 4]],
         ]

@@ -63,7 +63,8 @@ def blend_polygon(canvas, points_px, colour, blur_px: float = 0.0, strength: flo
     if colour.ndim > 1:
         start = points_px.min(axis=0)
         scale = np.divide(colour.shape[1::-1], np.maximum(points_px.max(axis=0) - start, 1))
-        place = np.float32([[scale[0], 0, (low[0] - start[0]) * scale[0] - 0.5], [0, scale[1], (low[1] - start[1]) * scale[1] - 0.5]])
+        shift = (low - start) * scale - 0.5
+        place = np.float32([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         colour = cv2.warpAffine(colour, place, mask.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     mix(canvas[window], mask.astype(np.float32) * np.float32(strength / 255), colour)

@@ -19,12 +19,17 @@ _HAIR = {
     'blond': (176, 138, 86),
     'grey': (150, 148, 146),
 }
+_STYLE_SHARE = {
+    'feminine': (0, 0.05, 0.17, 0.0, 0.0, 0.1, 0.18, 0.2, 0.3),
+    'masculine': (0.34, 0.22, 0.08, 0.13, 0.11, 0.08, 0.0, 0.0, 0.04),
+}
+_FRAMES = ((24, 22, 24), (60, 38, 26), (118, 116, 116), (120, 28, 34), (34, 48, 88))
 _IRIS = {
     'dark brown': (52, 32, 22),
     'brown': (88, 54, 32),
     'hazel': (112, 88, 48),
-    'green': (92, 108, 72),
-    'blue': (88, 120, 150),
+    'green': (94, 104, 74),
+    'blue': (98, 120, 140),
     'grey': (110, 122, 130),
 }
 
@@ -43,7 +48,7 @@ class Person:
         kappa_right_rad: (pitch, yaw) of the visual axis in the frame of the right eye, whose -z is the optical axis;
             the yaw is negative where the visual axis lies nasal.
         kappa_left_rad: the same of the left eye, nasal is positive.
-        shape: named numbers of the head and its parts, each about 1 (a factor) or 0 (a shift).
+        shape: named numbers of the head and its parts: factors about 1, shifts (mm) about 0, switches 0 or 1.
         opening: how far the lids of the wide-awake eye open, about 1.
         skin, hair, brow, lip, iris: colours.
         hair_style: one of HAIR_STYLES.
@@ -84,7 +89,10 @@ def linear(srgb) -> NDArray[np.float64]:
 def make_person(seed: int, number: int) -> Person:
     """The person `number` of the world `seed`; a pure function of both."""
     rng = np.random.default_rng([seed, 0xFACE, number])
-    unit = lambda: float(np.clip(rng.standard_normal(), -2.2, 2.2))  # noqa: E731
+
+    def unit() -> float:
+        return float(np.clip(rng.standard_normal(), -2.2, 2.2))
+
     feminine = rng.random() < 0.5
     shape = {
         'width': 1 + 0.04 * unit() - 0.015 * feminine,
@@ -109,6 +117,11 @@ def make_person(seed: int, number: int) -> Person:
         'forehead': 3.0 * unit(),
         'hair_volume': 1 + 0.22 * unit(),
     }
+    shape |= {
+        'freckles': float(rng.random() < 0.2),
+        'goatee': float(rng.random() < 0.3),
+        'parting': float(rng.choice([-1, 1])),
+    }
     tone = rng.beta(1.1, 1.5) * (len(_SKIN) - 1)
     at = min(int(tone), len(_SKIN) - 2)
     skin_rgb = _SKIN[at] + (tone - at) * (_SKIN[at + 1] - _SKIN[at]) + rng.normal(0, [4, 3, 4])
@@ -120,17 +133,15 @@ def make_person(seed: int, number: int) -> Person:
         hair_rgb += rng.uniform(0.4, 0.95) * (np.array(_HAIR['grey']) - hair_rgb)
     hair_rgb *= rng.uniform(0.85, 1.15)
     brow_rgb = 0.75 * hair_rgb + 0.12 * skin_rgb
-    iris_names, iris_p = (['dark brown', 'brown'], [0.75, 0.25]) if dark else (list(_IRIS), [0.2, 0.26, 0.14, 0.12, 0.2, 0.08])
-    iris_rgb = np.array(_IRIS[rng.choice(iris_names, p=iris_p)], np.float64) * rng.uniform(0.85, 1.15)
+    iris_p = [0.75, 0.25, 0, 0, 0, 0] if dark else [0.2, 0.26, 0.14, 0.12, 0.2, 0.08]
+    iris_rgb = np.array(_IRIS[rng.choice(list(_IRIS), p=iris_p)], np.float64) * rng.uniform(0.85, 1.15)
     lip_rgb = skin_rgb * [0.88, 0.60, 0.60] + rng.uniform(0, 1) * feminine * np.array([8, -22, -14])
-    style_p = np.array([0, 0.05, 0.17, 0.0, 0.0, 0.1, 0.18, 0.2, 0.3]) if feminine else np.array(
-        [0.34, 0.22, 0.08, 0.13, 0.11, 0.08, 0.0, 0.0, 0.04]
-    )
+    style_p = _STYLE_SHARE['feminine' if feminine else 'masculine']
     hair_style = HAIR_STYLES[rng.choice(len(HAIR_STYLES), p=style_p)]
     beard = 0.0 if feminine else float(rng.choice([0.0, 0.3, 1.0], p=[0.5, 0.27, 0.23]) * rng.uniform(0.8, 1.1))
     glasses = None
     if rng.random() < 0.25:
-        colour = linear(np.array([[24, 22, 24], [60, 38, 26], [118, 116, 116], [120, 28, 34], [34, 48, 88]])[rng.integers(5)])
+        colour = linear(_FRAMES[rng.integers(len(_FRAMES))])
         glasses = (colour, rng.uniform(0.9, 2.6), rng.uniform(24.5, 27.5), rng.uniform(16, 21), rng.uniform(2.0, 4.0))
     cloth = linear(np.clip(rng.uniform(20, 225) + rng.normal(0, 38, 3), 15, 240))
     clothes = (cloth, str(rng.choice(['crew', 'v', 'shirt'])))

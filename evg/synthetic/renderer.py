@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evg.synthetic.body import draw_backdrop, draw_body, draw_glasses, draw_locks
 from evg.synthetic.eyes import Eye, EyeLight, draw_eye
 from evg.synthetic.head import CENTRE_MM, HeadMaps, lambert, texel
-from evg.synthetic.paint import mix, project
+from evg.synthetic.paint import fixed, mix, project
 from evg.synthetic.persons import Person
 
 
@@ -71,8 +71,8 @@ class Scene:
         return project(np.asarray(points) @ self.rotation.T + self.translation, self.camera_matrix)
 
 
-def render(scene: Scene) -> NDArray[np.float32]:
-    """(H, W, 3) float32 BGR, as shown, 0..255, without the camera's faults."""
+def render(scene: Scene) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR, without the camera's faults."""
     canvas = draw_backdrop(scene)
     draw_body(canvas, scene)
     _draw_head(canvas, scene)
@@ -81,10 +81,11 @@ def render(scene: Scene) -> NDArray[np.float32]:
         draw_eye(canvas, eye, scene.person, scene.camera_matrix, light, _skin_at(scene, eye))
     draw_locks(canvas, scene)
     draw_glasses(canvas, scene)
-    # Exposure, a soft shoulder for highlights, gamma 2.
-    shoulder = canvas * np.float32(0.5 * scene.look.exposure) + np.float32(1)
-    picture = cv2.sqrt(cv2.divide(np.maximum(canvas, 0, out=canvas), shoulder, scale=1.15 * scene.look.exposure * 255.0**2))
-    return np.minimum(picture, 255, out=picture)
+    # Exposure e, a soft shoulder for highlights, gamma 2: 255 sqrt(1.15 e c / (1 + e c / 2)).
+    shoulder = canvas * np.float32(0.5 * scene.look.exposure)
+    shoulder += 1
+    np.divide(canvas, shoulder, out=canvas)
+    return cv2.convertScaleAbs(np.sqrt(canvas, out=canvas), alpha=255 * np.sqrt(1.15 * scene.look.exposure))
 
 
 def _skin_at(scene: Scene, eye: Eye):
@@ -121,7 +122,7 @@ def _draw_head(canvas, scene: Scene):
         cv2.remap(m, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for m in (maps.albedo, maps.normal, maps.gloss)
     )
-    colour = _shade(albedo, normal, gloss, rays.direction, scene)
+    colour = _shade(albedo, normal, gloss, scene)
     mix(canvas[low[1] : high[1], low[0] : high[0]], alpha, colour)
 
 
@@ -142,7 +143,7 @@ class _Rays:
 
     def outside(self, t):
         """(mm outside the surface, map u, map v) of the points at `t` mm (array or number) along the rays."""
-        x, y, z = (f + t * d for f, d in zip(self.foot, self.direction))
+        x, y, z = (f + t * d for f, d in zip(self.foot, self.direction, strict=True))
         length = np.sqrt(self.foot_square + t * t)
         n = self._radius.shape[0]
         u, v = lambert((x, y, z, length))
@@ -168,43 +169,46 @@ def _search(rays: _Rays):
     return deepest.astype(np.float32), hit.astype(np.float32)
 
 
-def _shade(albedo, normal, gloss, d, scene: Scene):
+def _shade(albedo, normal, gloss, scene: Scene):
     """Lit colour of skin and hair; light wraps further round in red, as it does in skin."""
     look = scene.look
-    lamp = (scene.rotation.T @ look.towards_lamp).astype(np.float32)
-    up = (scene.rotation.T @ np.array([0, -1.0, -0.35])).astype(np.float32)
-    facing = normal @ lamp
-    sky = 0.62 + 0.38 * (normal @ up)
-    shade = np.empty_like(albedo)
+    lamp = look.towards_lamp @ scene.rotation
+    up = np.array([0, -0.94, -0.33]) @ scene.rotation
+    # Blinn: half way between the lamp and the viewer, who is far enough to be in one direction.
+    half = lamp - scene.translation / np.linalg.norm(scene.translation) @ scene.rotation
+    half /= np.linalg.norm(half)
+    facing, height, mirror = cv2.split(cv2.transform(normal, np.stack([lamp, up, half]).astype(np.float32)))
+    sky = height * np.float32(0.38) + np.float32(0.62)
+    shine = np.maximum(mirror, 0)
+    for _ in range(3):
+        shine *= shine
+    shine *= gloss[..., 1] * np.float32(0.05) + gloss[..., 0] * np.float32(0.11) * shine
+    channels = []
     for channel, wrap in enumerate((0.12, 0.16, 0.30)):
-        soft = np.maximum(facing + np.float32(wrap), 0) * np.float32(1 / (1 + wrap))
-        shade[..., channel] = sky * np.float32(look.ambient[channel]) + soft * np.float32(look.lamp[channel])
-    # Blinn highlight: half way between the lamp and the viewer.
-    half = [lamp[i] - d[i] for i in range(3)]
-    length = np.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2)
-    mirror = (normal[..., 0] * half[0] + normal[..., 1] * half[1] + normal[..., 2] * half[2]) / length
-    mirror = np.clip(mirror, 0, 1)
-    m2 = mirror * mirror
-    m4 = m2 * m2
-    m8 = m4 * m4
-    shine = gloss[..., 0] * m8 * m8 * np.float32(0.11) + gloss[..., 1] * m8 * np.float32(0.05)
-    return albedo * shade + shine[..., None] * np.float32(look.lamp)
+        lit = np.maximum(facing + np.float32(wrap), 0)
+        lit *= np.float32(look.lamp[channel] / (1 + wrap))
+        lit += sky * np.float32(look.ambient[channel])
+        lit *= albedo[..., channel]
+        lit += shine * np.float32(look.lamp[channel])
+        channels.append(lit)
+    return cv2.merge(channels)
 
 
 # --- the camera's own faults ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
-def _noise_sheet(height: int, width: int) -> NDArray[np.float32]:
-    """Unit noise, larger than a picture: drawing fresh noise for every frame would cost as much as the head."""
-    return np.random.default_rng(12345).standard_normal((height + 64, width + 64, 3), dtype=np.float32)
+def _noise_sheet(height: int, width: int) -> NDArray[np.uint8]:
+    """Noise of spread 32 about 128, larger than a picture: drawing it anew would cost as much as the head."""
+    noise = np.random.default_rng(12345).standard_normal((height + 64, width + 64, 3), dtype=np.float32)
+    return np.clip(noise * 32 + 128.5, 0, 255).astype(np.uint8)
 
 
 def spoil(picture, rng: np.random.Generator, px_per_mm: float) -> NDArray[np.uint8]:
     """Focus, motion, sensor noise and JPEG.
 
     Args:
-        picture: (H, W, 3) float32, 0..255.
+        picture: (H, W, 3) uint8.
         rng: source of the faults.
         px_per_mm: at the face; blur is measured by it, so that a small picture is not blurred more than a large one.
     """
@@ -216,12 +220,12 @@ def spoil(picture, rng: np.random.Generator, px_per_mm: float) -> NDArray[np.uin
         length, angle = min(rng.uniform(0.5, 2.0) * px_per_mm + 1, 7.0), rng.uniform(0, np.pi)
         kernel = np.zeros((9, 9), np.uint8)
         step = np.array([np.cos(angle), np.sin(angle)]) * length / 2
-        ends = np.round((4.0 + np.array([-step, step])) * 16).astype(int)
-        cv2.line(kernel, ends[0].tolist(), ends[1].tolist(), 255, 1, cv2.LINE_AA, 4)
+        ends = fixed(4.0 + np.array([-step, step])).tolist()
+        cv2.line(kernel, ends[0], ends[1], 255, 1, cv2.LINE_AA, 4)
         picture = cv2.filter2D(picture, -1, kernel / np.float32(kernel.sum()))
     y, x = rng.integers(0, 64, 2)
     noise = _noise_sheet(height, width)[y : y + height, x : x + width]
-    picture = cv2.addWeighted(picture, 1.0, noise, rng.uniform(0.6, 4.0), 0.5)
-    picture = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    amount = rng.uniform(0.6, 4.0) / 32
+    picture = cv2.addWeighted(picture, 1.0, noise, amount, -128 * amount)
     quality = int(rng.integers(70, 97))
     return cv2.imdecode(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)

@@ -86,8 +86,8 @@ class SyntheticWorld:
     Every frame is a function of (seed, geometry, size, person, index) alone.
 
     Args:
-        geometry: 'eve' (webcam and desktop monitor), 'close' (the same desk, the face half the picture high), 'phone' or
-            'tablet'.
+        geometry: 'eve' (webcam and desktop monitor), 'close' (the same desk, the face half the picture high), 'phone'
+            or 'tablet'.
         size: (width, height) of the pictures, px; None for the geometry's own.
         seed: of the world; a person with the same number in another world is somebody else.
 
@@ -148,10 +148,8 @@ class SyntheticWorld:
         eyes = tuple(_place_eye(person, side, rotation, state, target) for side in (-1, 1))
         scene = Scene(rig.image_size, rig.camera_matrix, person, maps, rotation, state.head_mm, eyes, look)
         picture = render(scene)
-        if spoil_rng is None:
-            image = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
-        else:
-            image = spoil(picture, spoil_rng, rig.camera_matrix[0, 0] / state.head_mm[2])
+        if spoil_rng is not None:
+            picture = spoil(picture, spoil_rng, rig.camera_matrix[0, 0] / state.head_mm[2])
 
         landmarks = maps.landmarks_mm @ rotation.T + state.head_mm
         right, left = eyes
@@ -162,7 +160,7 @@ class SyntheticWorld:
         landmarks_px = project(landmarks, rig.camera_matrix)
         pupils = project(np.stack([eye.pupil_circle() for eye in eyes]), rig.camera_matrix)
         return SynthFrame(
-            image=image,
+            image=picture,
             person=person.number,
             index=index,
             pog_px=state.target_px,
@@ -190,6 +188,22 @@ class SyntheticWorld:
             blink=state.openness < 0.35,
             has_glasses=person.glasses is not None,
         )
+
+
+def gallery(seed: int = 0, columns: int = 6, rows: int = 4, size: tuple[int, int] = (240, 180)) -> NDArray[np.uint8]:
+    """A sheet of different people in all geometries.
+
+    Args:
+        seed: of the worlds.
+        columns, rows: of the sheet.
+        size: (width, height) of one picture, px.
+
+    Returns:
+        (rows * height, columns * width, 3) uint8 BGR.
+    """
+    worlds = [SyntheticWorld(name, size, seed) for name in SETUPS]
+    tiles = [worlds[i % len(worlds)].frame(i, i).image for i in range(columns * rows)]
+    return np.vstack([np.hstack(tiles[r * columns : (r + 1) * columns]) for r in range(rows)])
 
 
 def _place_eye(person: Person, side: int, rotation, state: State, target) -> Eye:
