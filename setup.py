@@ -5,9 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = next(
-    line.split("'")[1] for line in (HERE / 'evg' / '__init__.py').read_text().splitlines() if line.startswith('__version__')
-)
+LINES = (HERE / 'evg' / '__init__.py').read_text(encoding='utf-8').splitlines()
+VERSION = next(line.split("'")[1] for line in LINES if line.startswith('__version__'))
 
 setup(
     name='evg',
@@ -39,7 +38,14 @@ setup(
         'tqdm>=4.66',
     ],
     extras_require={
-        'dev': ['pytest>=8.2', 'pytest-xdist>=3.6', 'ruff>=0.8', 'mypy>=1.13', 'hypothesis>=6.100', 'evg[face,serve,timm]'],
+        'dev': [
+            'pytest>=8.2',
+            'pytest-xdist>=3.6',
+            'ruff>=0.8',
+            'mypy>=1.13',
+            'hypothesis>=6.100',
+            'evg[face,serve,timm]',
+        ],
         'face': ['mediapipe>=1.2'],
         'serve': ['fastapi>=0.115', 'uvicorn[standard]>=0.30', 'python-multipart>=0.0.12'],
         'timm': ['timm>=1.0'],

@@ -29,7 +29,7 @@ class GazeDataSample:
         rig: camera and screen.
         plane_rule: how the label was put on the plane: 'offset' or 'pose'.
         flipped: whether the picture was mirrored.
-        affine: (2, 3) picture px to input px.
+        affine: (2, 3) picture px to input px; None where the picture is the input.
         gt_plane_mm: (2,) point of gaze on the plane.
         gt_vp_px: (2,) the same on the virtual plane, clamped to it.
         gt_screen_px: (2,) on the screen.

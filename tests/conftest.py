@@ -21,7 +21,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 def synth_close(tmp_path_factory) -> Path:
     """12 persons of 8 close-up frames, prepared by the tool."""
     out = tmp_path_factory.mktemp('data') / 'synth_close'
-    run_tool('prepare_data', 'synth', '--out', out, '--persons', 12, '--frames', 8, '--geometry', 'close', '--size', 160, 96)
+    shape = ['--persons', 12, '--frames', 8, '--geometry', 'close', '--size', 160, 96]
+    run_tool('prepare_data', 'synth', '--out', out, *shape)
     return out
 
 
@@ -29,14 +30,17 @@ def synth_close(tmp_path_factory) -> Path:
 def synth_eve(tmp_path_factory) -> Path:
     """6 persons of 4 frames of 480 x 270 in EVE's geometry."""
     out = tmp_path_factory.mktemp('data') / 'synth'
-    run_tool('prepare_data', 'synth', '--out', out, '--persons', 6, '--frames', 4, '--geometry', 'eve', '--size', 480, 270)
+    shape = ['--persons', 6, '--frames', 4, '--geometry', 'eve', '--size', 480, 270]
+    run_tool('prepare_data', 'synth', '--out', out, *shape)
     return out
 
 
 def run_tool(name, *args, code: int = 0, env: dict | None = None) -> subprocess.CompletedProcess:
     """Run tools/NAME.py as a user would and check its exit code."""
     command = [sys.executable, str(ROOT / 'tools' / f'{name}.py'), *map(str, args)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False)
+    full_env = {**os.environ, **(env or {})}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=full_env, check=False)
     if done.returncode != code:
-        raise AssertionError(f'{command} ended with {done.returncode}, not {code}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}')
+        tail = f'{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
+        raise AssertionError(f'{command} ended with {done.returncode}, not {code}:\n{tail}')
     return done

@@ -40,8 +40,12 @@ def test_config_form(path, tmp_path):
     assert cfg.input_frame['size'][0] == int(size)
     assert dataset in cfg.data_root
     backbone = cfg.model.backbone
-    expected = {'resdcn18': ('ResNet', 18, 'dcn'), 'mobv2': ('MobileNetV2', None, None), 'nano': ('NanoNet', None, None)}[arch]
-    assert (backbone.type, backbone.get('depth'), cfg.model.neck.get('refine')) == expected
+    expected = {
+        'resdcn18': ('ResNet', 18, 'dcn'),
+        'mobv2': ('MobileNetV2', None, None),
+        'nano': ('NanoNet', None, None),
+    }
+    assert (backbone.type, backbone.get('depth'), cfg.model.neck.get('refine')) == expected[arch]
     assert ('face_center' in cfg.model.heads) == ('ctdet_gazeface' in path)
 
 
@@ -81,10 +85,12 @@ def test_config_trains_and_predicts(path, request, tmp_path):
 
 
 def test_an_override_reaches_encoder_and_decoder():
-    cfg = load_config(ROOT / 'configs/ctdet_gaze/resdcn18_eve_480.py', ['codec.sigma=3', 'model.backbone.pretrained=None'])
+    overrides = ['codec.sigma=3', 'model.backbone.pretrained=None']
+    cfg = load_config(ROOT / 'configs/ctdet_gaze/resdcn18_eve_480.py', overrides)
     model = MODELS.build(cfg.model)
     encoder = next(t for t in cfg.train_pipeline if t.type == 'GaussianTarget').codecs['gaze']
     in_loader = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'GaussianTarget').codecs['gaze']
     assert CODECS.build(encoder).sigma == CODECS.build(in_loader).sigma == model.codecs['gaze'].sigma == 3
     assert model.losses['pog'].codec.sigma == 3
-    assert CODECS.build(encoder).encode((1920, 1080))['target_heatmap'][0, 36, 67] == pytest.approx(np.exp(-0.5), rel=1e-6)
+    heatmap = CODECS.build(encoder).encode((1920, 1080))['target_heatmap']
+    assert heatmap[0, 36, 67] == pytest.approx(np.exp(-0.5), rel=1e-6)

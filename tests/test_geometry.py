@@ -113,7 +113,8 @@ def test_original_golden_vector_plane_to_screen():
     # frame_eve of the original: VP 3840 x 2360 at the raw ppm 1920 / 553, camera at the middle of the top edge.
     rig = _rig(screen_size_mm=(553, 553 * 1080 / 1920), screen_center_plane_mm=(0, 553 * 540 / 1920))
     plane = VirtualPlane((3840, 2360), 1920 / 553)
-    assert rig.offset_plane_to_screen_px(plane.to_mm([1927.66305, 1717.20843])) == pytest.approx([967.66, 537.21], abs=0.01)
+    screen_px = rig.offset_plane_to_screen_px(plane.to_mm([1927.66305, 1717.20843]))
+    assert screen_px == pytest.approx([967.66, 537.21], abs=0.01)
     assert plane.from_mm(rig.offset_screen_px_to_plane([957, 544])) == pytest.approx([1917, 1724])
 
 
@@ -158,9 +159,14 @@ def test_rig_checks_its_values():
 # Input frame and affine maps.
 @pytest.mark.parametrize(
     ('size', 'pad', 'expected'),
-    [((640, 360), 31, (672, 384)), ((480, 270), 31, (512, 288)), ((480, 272), 127, (512, 384)), ((512, 512), 31, (544, 544)),
-     ((512, 512), 0, (512, 512))],
-)  # fmt: skip
+    [
+        ((640, 360), 31, (672, 384)),
+        ((480, 270), 31, (512, 288)),
+        ((480, 272), 127, (512, 384)),
+        ((512, 512), 31, (544, 544)),
+        ((512, 512), 0, (512, 512)),
+    ],
+)
 def test_input_sizes_of_the_original(size, pad, expected):
     assert InputFrame(size, pad).input_size == expected
 
@@ -168,15 +174,18 @@ def test_input_sizes_of_the_original(size, pad, expected):
 def test_input_frame_maps_edges_onto_edges():
     matrix = InputFrame((480, 270), 31).matrix((1920, 1080))
     # Outer edges are at -0.5 and n - 0.5; the padding is 16 and 9 px at each side.
-    assert apply_affine(matrix, [[-0.5, -0.5], [1919.5, 1079.5]]) == pytest.approx(np.array([[15.5, 8.5], [495.5, 278.5]]))
+    corners = apply_affine(matrix, [[-0.5, -0.5], [1919.5, 1079.5]])
+    assert corners == pytest.approx(np.array([[15.5, 8.5], [495.5, 278.5]]))
     letterbox = InputFrame((512, 512), 0, keep_aspect=True).matrix((480, 640))
-    assert apply_affine(letterbox, [[-0.5, -0.5], [479.5, 639.5]]) == pytest.approx(np.array([[63.5, -0.5], [447.5, 511.5]]))
+    corners = apply_affine(letterbox, [[-0.5, -0.5], [479.5, 639.5]])
+    assert corners == pytest.approx(np.array([[63.5, -0.5], [447.5, 511.5]]))
 
 
 def test_affine_compose_and_invert():
     a, b = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))
     points = RNG.normal(size=(50, 2))
-    np.testing.assert_allclose(apply_affine(compose_affine(a, b), points), apply_affine(a, apply_affine(b, points)), atol=1e-12)
+    one_by_one = apply_affine(a, apply_affine(b, points))
+    np.testing.assert_allclose(apply_affine(compose_affine(a, b), points), one_by_one, atol=1e-12)
     np.testing.assert_allclose(apply_affine(invert_affine(a), apply_affine(a, points)), points, atol=1e-9)
     assert apply_affine(flip_matrix(640), [0, 5]).tolist() == [639, 5]
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from evg.codecs import VPHeatmapCodec
 from evg.errors import UserError
@@ -16,7 +17,9 @@ from evg.models.necks import DeconvNeck
 from evg.models.necks.deconv import ModulatedDeformConv
 from evg.structures import GazeDataSample
 
-CODEC = dict(type='VPHeatmapCodec', input_frame=dict(size=(160, 96), pad=0), vp_size_px=(640, 720), ppm=1.0, fit='contain')
+FRAME = dict(size=(160, 96), pad=0)
+CODEC = dict(type='VPHeatmapCodec', input_frame=FRAME, vp_size_px=(640, 720), ppm=1.0, fit='contain')
+RESNET = dict(type='ResNet', pretrained=None)
 
 
 def _count(module):
@@ -37,10 +40,10 @@ def _estimator(backbone=None, neck=None, face=False, **options):
 @pytest.mark.parametrize(
     ('backbone', 'neck', 'face', 'parameters'),
     [
-        (dict(type='ResNet', depth=18, pretrained=None), dict(type='DeconvNeck', refine='dcn'), False, 14_395_156),
-        (dict(type='ResNet', depth=18, pretrained=None), dict(type='DeconvNeck', refine='dcn'), True, 14_395_156 + 36_993),
-        (dict(type='ResNet', depth=34, pretrained=None), dict(type='DeconvNeck', refine='dcn'), False, 24_503_316),
-        (dict(type='ResNet', depth=50, pretrained=None), dict(type='DeconvNeck', refine='dcn'), False, 30_638_868),
+        (dict(RESNET, depth=18), dict(type='DeconvNeck', refine='dcn'), False, 14_395_156),
+        (dict(RESNET, depth=18), dict(type='DeconvNeck', refine='dcn'), True, 14_395_156 + 36_993),
+        (dict(RESNET, depth=34), dict(type='DeconvNeck', refine='dcn'), False, 24_503_316),
+        (dict(RESNET, depth=50), dict(type='DeconvNeck', refine='dcn'), False, 30_638_868),
     ],
 )
 def test_parameter_counts_of_the_original(backbone, neck, face, parameters):
@@ -167,8 +170,9 @@ def test_estimator_three_modes(names):
         assert 0 <= sample.pred_score <= 1
         np.testing.assert_allclose(sample.pred_plane_mm, sample.pred_vp_px - (320, 360), atol=1e-4)
         assert (sample.pred_face_center_px is not None) == ('face' in names)
-    with pytest.raises(ValueError, match='mode'):
-        model(data['inputs'], mode='x')
+    for incomplete in ('x', 'loss', 'predict'):
+        with pytest.raises(ValueError, match=f'mode must be .* not {incomplete!r}'):
+            model(data['inputs'], mode=incomplete)
 
 
 def test_pog_figure_is_the_distance_of_the_decoded_points():
@@ -185,8 +189,9 @@ def test_l1_penalty_is_the_originals():
     model, batch = _batch()
     model.l1_penalty = 1e-3
     data = model.data_preprocessor(batch)
-    weights = sum(np.abs(p.detach().numpy().astype(np.float64)).sum() for n, p in model.named_parameters() if 'weight' in n)
-    assert float(model(**data, mode='loss')['loss_l1'].detach()) == pytest.approx(1e-3 * (1e-3 + weights), rel=1e-5)
+    weights = [p.detach().numpy().astype(np.float64) for n, p in model.named_parameters() if 'weight' in n]
+    expected = 1e-3 * (1e-3 + sum(np.abs(w).sum() for w in weights))
+    assert float(model(**data, mode='loss')['loss_l1'].detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_head_can_be_removed_and_a_wrong_stride_is_named():
@@ -215,8 +220,6 @@ def test_preprocessor_against_numpy(order, memory_format):
 
 
 def test_pretrained_from_a_file_and_its_errors(tmp_path):
-    import torchvision
-
     net = torchvision.models.resnet18(weights=None)
     torch.save(net.state_dict(), tmp_path / 'r18.pth')
     model = ResNet(18, str(tmp_path / 'r18.pth'))

@@ -241,9 +241,18 @@ def test_damaged_recordings_are_counted_and_skipped(tmp_path):
     assert summary['notes'] == {'recordings without usable timestamps': 1}
     messages = list(summary['failed'].values())
     assert len(messages) == 6
-    for message, part in zip(messages, ['webcam_c.mp4 cannot be read', 'webcam_c.h5 cannot be read',
-                                        'webcam_c.mp4 is missing', 'webcam_c.h5 is missing',
-                                        'face_o has 3 rows, facial_landmarks has 6', 'face_o/data'], strict=True):
+    for message, part in zip(
+        messages,
+        [
+            'webcam_c.mp4 cannot be read',
+            'webcam_c.h5 cannot be read',
+            'webcam_c.mp4 is missing',
+            'webcam_c.h5 is missing',
+            'face_o has 3 rows, facial_landmarks has 6',
+            'face_o/data',
+        ],
+        strict=True,
+    ):
         assert part in message
 
 

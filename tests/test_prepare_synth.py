@@ -64,7 +64,10 @@ def test_labels_against_plain_arithmetic(tmp_path, geometry):
     assert len(index) == 9 and (index.dataset, index.gaze_frame, index.pose_rule) == ('synth', 'camera', 'ray')
     assert c['sample_id'][4] == 'p0001/000001' and c['image'][4] == 'images/p0001/000001.jpg'
     assert {s: set(c['subject'][c['split'] == s]) for s in ('train', 'val', 'test')} == {
-        'train': {'p0000'}, 'val': {'p0001'}, 'test': {'p0002'}}
+        'train': {'p0000'},
+        'val': {'p0001'},
+        'test': {'p0002'},
+    }
     for name in c:
         if c[name].dtype.kind == 'f' and name != 'time_s':
             assert np.isfinite(c[name]).all(), name
@@ -93,8 +96,12 @@ def test_labels_against_plain_arithmetic(tmp_path, geometry):
 
 
 def test_the_command_line_is_checked(tmp_path):
-    done = subprocess.run(command(tmp_path / 'a', 2, 2, '--format', 'eve', '--geometry', 'phone'), check=False,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        command(tmp_path / 'a', 2, 2, '--format', 'eve', '--geometry', 'phone'),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stderr == "error: --format eve needs --geometry eve (EVE's camera and screen), not phone\n"
 
@@ -104,15 +111,26 @@ def test_eve_layout(tmp_path):
     prepare(SynthEveConverter((160, 90), 4, 95, 0, (2, 1, 1)), out, jobs=1, limit=4)
     steps = {str(p.parent.relative_to(out)) for p in out.rglob('webcam_c.mp4')}
     assert steps == {
-        'train01/step008_image_synth-0000-000', 'train02/step008_image_synth-0001-000',
-        'val01/step008_image_synth-0002-000', 'test01/step008_image_synth-0003-000'}
+        'train01/step008_image_synth-0000-000',
+        'train02/step008_image_synth-0001-000',
+        'val01/step008_image_synth-0002-000',
+        'test01/step008_image_synth-0003-000',
+    }
     labelled, withheld = out / 'val01/step008_image_synth-0002-000', out / 'test01/step008_image_synth-0003-000'
     ticks = [int(line) for line in (labelled / 'webcam_c.timestamps.txt').read_text().split()]
     assert len(ticks) == 90 and len(str(ticks[0])) == 19 and ticks[30] - ticks[0] == 10**9
     with h5py.File(labelled / 'webcam_c.h5') as full, h5py.File(withheld / 'webcam_c.h5') as less:
         assert np.allclose(full['inv_camera_transformation'][()] @ full['camera_transformation'][()], np.eye(4))
-        shapes = {'facial_landmarks': (90, 68, 2), 'head_rvec': (90, 3, 1), 'head_tvec': (90, 3, 1), 'left_p': (90,),
-                  'face_PoG_tobii': (90, 2), 'right_W': (90, 3, 3), 'left_h': (90, 2), 'face_o': (90, 3)}
+        shapes = {
+            'facial_landmarks': (90, 68, 2),
+            'head_rvec': (90, 3, 1),
+            'head_tvec': (90, 3, 1),
+            'left_p': (90,),
+            'face_PoG_tobii': (90, 2),
+            'right_W': (90, 3, 3),
+            'left_h': (90, 2),
+            'face_o': (90, 3),
+        }
         for name, shape in shapes.items():
             assert full[name]['data'].shape == shape and full[name]['validity'].shape == (90,), name
         secret = {'left_p', 'right_p'} | {f'{p}_{k}_tobii' for p in ('face', 'left', 'right') for k in ('PoG', 'g')}
@@ -148,8 +166,13 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
         return {p: p.stat().st_mtime_ns for p in parts.rglob('*.json')}
 
     def start(jobs):
-        return subprocess.Popen(command(out, persons, frames, '--jobs', jobs), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command(out, persons, frames, '--jobs', jobs),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     killed = start('2')
     wait_for(lambda: len(finished()) >= 2)
@@ -157,8 +180,13 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
     killed.kill()
     killed.communicate()
     # No orphan goes on beside the next run.
-    wait_for(lambda: not any(Path(f'/proc/{pid}/cmdline').exists() and Path(f'/proc/{pid}/cmdline').read_bytes()
-                             for pid in children))
+    wait_for(
+        lambda: (
+            not any(
+                Path(f'/proc/{pid}/cmdline').exists() and Path(f'/proc/{pid}/cmdline').read_bytes() for pid in children
+            )
+        )
+    )
     first = finished()
     assert 2 <= len(first) < persons
     assert not (out / INDEX_NAME).exists()

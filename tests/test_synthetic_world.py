@@ -239,7 +239,8 @@ def test_the_picture_shows_the_pupil_where_the_label_is():
             f = world.frame(person, index, clean=True)
             if f.eye_openness < 0.85 or f.pupil_radius_mm < 1.2:
                 continue
-            for points, lids in zip(f.pupil_landmarks_px, np.split(f.eye_landmarks_px.astype(np.float32), 2), strict=True):
+            lids_of = np.split(f.eye_landmarks_px.astype(np.float32), 2)
+            for points, lids in zip(f.pupil_landmarks_px, lids_of, strict=True):
                 # Only pupils that the lids leave free.
                 if min(cv2.pointPolygonTest(lids, (x, y), True) for x, y in points.tolist()) > 1.5:
                     errors.append(detected_pupil(f.image, points) - points.mean(axis=0))
@@ -249,25 +250,36 @@ def test_the_picture_shows_the_pupil_where_the_label_is():
     assert np.median(np.linalg.norm(errors, axis=1)) < 0.3
 
 
-def test_the_picture_shows_mouth_and_brows_where_the_labels_are():
+def test_the_picture_shows_lips_brows_and_lids_where_the_labels_are():
     world = SyntheticWorld('close', (480, 288), seed=0)
-    bald_chins = [n for n in range(40) if make_person(0, n).beard == 0 and make_person(0, n).glasses is None][:8]
-    redder, darker = [], []
-    for person in bald_chins:
-        f = world.frame(person, 0, clean=True)
-        image = cv2.GaussianBlur(f.image, (0, 0), 1.5).astype(float) + 1
+    plain = [n for n in range(40) if make_person(0, n).beard == 0 and make_person(0, n).glasses is None][:8]
+    redder, darker, whiter = [], [], []
+    for person in plain:
+        f = next(f for i in range(9) if (f := world.frame(person, i, clean=True)).eye_openness > 0.85)
+        image = cv2.GaussianBlur(f.image, (0, 0), 0.8).astype(float) + 1
+        p = f.landmarks_px
 
-        def at(point, image=image):
-            x, y = np.round(point).astype(int)
+        def at(*points, image=image):
+            x, y = np.mean(points, axis=0).round().astype(int)
             return image[y, x]
 
-        p = f.landmarks_px
-        lip, chin = at((p[57] + p[66]) / 2), at((p[57] + 2 * p[8]) / 3)
-        redder.append(np.log(lip[2] / lip[1]) - np.log(chin[2] / chin[1]))
-        brow = (p[19] + [0, 0.25 * np.linalg.norm(p[19] - p[37])]).round()
-        darker.append(at((p[38] + p[20]) / 2).mean() - at(brow * 0.4 + p[19] * 0.6).mean())
-    assert np.min(redder) > 0.05
-    assert np.median(darker) > 8
+        chin = at(p[57], p[8], p[8])
+        for lip in (at(p[57], p[66]), at(p[50], p[61]), at(p[52], p[63])):
+            redder.append(np.log(lip[2] / lip[1]) - np.log(chin[2] / chin[1]))
+        upper, above = at(p[50], p[61]), at(p[50] + 0.6 * (p[50] - p[61]))
+        redder.append(np.log(upper[2] / upper[1]) - np.log(above[2] / above[1]))
+        darker += [at(p[38], p[20]).mean() - at(p[20], p[20] + [0, 3]).mean()]
+        # The white at both sides of the iris has less colour than the skin below the lid.
+        eye, below = np.zeros((2, *image.shape[:2]), np.uint8)
+        outline = p[36:42].round().astype(np.int32)
+        cv2.fillPoly(eye, [outline], 1)
+        cv2.circle(eye, f.pupil_landmarks_px[0].mean(axis=0).round().astype(int).tolist(), 8, 0, -1)
+        cv2.fillPoly(below, [outline + np.array([0, 14])], 1)
+        inside, outside = image[eye > 0].mean(axis=0), image[below > 0].mean(axis=0)
+        whiter.append(np.log(outside[2] / outside[0]) - np.log(inside[2] / inside[0]))
+    assert np.median(redder) > 0.15 and np.min(redder) > 0
+    assert np.median(darker) > 15
+    assert np.min(whiter) > 0.03 and np.median(whiter) > 0.2
 
 
 def test_eyes_turn_in_the_picture(frames):
@@ -360,7 +372,7 @@ def test_sequences_are_smooth():
     # One room, one light: away from the person the pictures change by noise only.
     corner = np.array([f.image[:8, :8].mean() for f in clip])
     assert np.ptp(corner) < 8
-    other = next(world.sequence(3, 1, 1, 30))
+    other = next(world.sequence(3, 1, 150, 30))
     assert not np.allclose(other.head_translation_mm, clip[0].head_translation_mm)
 
 

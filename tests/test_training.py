@@ -107,15 +107,15 @@ def test_test_prints_and_writes_the_same_figures(synth_close, trained, tmp_path)
 
 
 def test_metric_chooses_what_is_measured(synth_close, trained, tmp_path):
-    done = run_tool('test', CONFIG, trained[0] / 'model_3.pth', '--metric', 'angle', '--work-dir', tmp_path, *_options(synth_close))
+    options = ['--metric', 'angle', '--work-dir', tmp_path, *_options(synth_close)]
+    done = run_tool('test', CONFIG, trained[0] / 'model_3.pth', *options)
     assert 'Gaze direction' in done.stdout
     assert 'Point of gaze' not in done.stdout
 
 
 def test_a_checkpoint_of_another_config_is_refused(synth_close, trained, tmp_path):
-    done = run_tool(
-        'test', CONFIG, trained[0] / 'model_3.pth', '--work-dir', tmp_path, '--cfg-options', f'data_root={synth_close}', code=2
-    )
+    options = ['--work-dir', tmp_path, '--cfg-options', f'data_root={synth_close}']
+    done = run_tool('test', CONFIG, trained[0] / 'model_3.pth', *options, code=2)
     assert 'was not trained with this config' in done.stderr
     assert 'shape' in done.stderr
     (tmp_path / 'half.pth').write_bytes((trained[0] / 'model_3.pth').read_bytes()[:20000])
@@ -171,6 +171,7 @@ def test_amp_without_cuda_says_so(synth_close, tmp_path):
 
 
 def test_browse_writes_pictures(synth_close, tmp_path):
-    done = run_tool('browse_dataset', CONFIG, '--out', tmp_path, '--count', 3, '--cfg-options', f'data_root={synth_close}')
+    options = ['--out', tmp_path, '--count', 3, '--cfg-options', f'data_root={synth_close}']
+    done = run_tool('browse_dataset', CONFIG, *options)
     assert 'cells' in done.stdout
     assert len(list(tmp_path.glob('*.jpg'))) == 3

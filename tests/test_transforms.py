@@ -87,7 +87,8 @@ def test_flip_mirrors_everything():
     # The plane point and the screen point stay one point, on a screen centred below the camera.
     assert results['gt_screen_px'] == pytest.approx(RIG.offset_plane_to_screen_px([-100, 150]))
     points = results['gt_eye_landmarks_px'].reshape(12, 2)
-    # 36 (right eye, outer) becomes 45 (left eye, outer); 37 (upper lid, outer) becomes 44; 41 (lower, outer) becomes 46.
+    # 36 (right eye, outer) becomes 45 (left eye, outer); 37 (upper lid, outer) becomes 44; 41 (lower, outer) becomes
+    # 46.
     before = eyes.reshape(12, 2)
     for old, new in ((0, 9), (1, 8), (2, 7), (3, 6), (4, 11), (5, 10)):
         assert points[new].tolist() == [479 - before[old][0], before[old][1]]
@@ -97,9 +98,14 @@ def test_flip_mirrors_everything():
 
 def test_flip_twice_changes_nothing():
     image = np.zeros((270, 480, 3), np.uint8)
-    before = _results(image, gt_eye_landmarks_px=np.arange(24.0), gt_pupil_landmarks_px=np.arange(32.0), keep_box_px=np.arange(4.0))
+    labels = {
+        'gt_eye_landmarks_px': np.arange(24.0),
+        'gt_pupil_landmarks_px': np.arange(32.0),
+        'keep_box_px': np.arange(4.0),
+    }
+    before = _results(image, **labels)
     after = RandomFlip(1.0)(RandomFlip(1.0)({**before}))
-    for name in ('gt_plane_mm', 'gt_screen_px', 'gt_target_mm', 'gt_origin_mm', 'gt_face_box_px', 'gt_eye_landmarks_px', 'keep_box_px'):
+    for name in ('gt_plane_mm', 'gt_screen_px', 'gt_target_mm', 'gt_origin_mm', 'gt_face_box_px', *labels):
         np.testing.assert_allclose(after[name], before[name], atol=1e-9, err_msg=name)
     np.testing.assert_allclose(after['stored_to_picture'], np.eye(2, 3), atol=1e-12)
 
@@ -155,7 +161,8 @@ def test_face_crop_without_a_box_says_so():
 
 def test_photometric_keeps_shape_and_mid_grey_bounds():
     image = np.full((8, 8, 3), 128, np.uint8)
-    seen = [Photometric(0.1, 0.2, 0.0, 1.0)(_results(image, rng=np.random.default_rng(i)))['img'][0, 0, 0] for i in range(200)]
+    transform = Photometric(0.1, 0.2, 0.0, 1.0)
+    seen = [transform(_results(image, rng=np.random.default_rng(i)))['img'][0, 0, 0] for i in range(200)]
     # Contrast hardly moves mid grey, brightness moves it by at most 25.5.
     assert max(seen) <= 128 + 27
     assert min(seen) >= 128 - 27
@@ -167,7 +174,8 @@ def test_photometric_keeps_shape_and_mid_grey_bounds():
 def test_projection_targets_and_packing():
     codec = VPHeatmapCodec(FRAME, (3840, 2160), 3.3)
     results = _results(np.zeros((270, 480, 3), np.uint8))
-    for transform in (Affine(FRAME), Warp(), VPProjection(codec), GaussianTarget({'g': codec, 'f': FaceCenterCodec(FRAME)})):
+    targets = GaussianTarget({'g': codec, 'f': FaceCenterCodec(FRAME)})
+    for transform in (Affine(FRAME), Warp(), VPProjection(codec), targets):
         results = transform(results)
     assert results['gt_vp_px'] == pytest.approx([1920 + 330, 1080 + 495])
     assert results['targets']['target_face_heatmap'].max() == 1
@@ -175,7 +183,8 @@ def test_projection_targets_and_packing():
     batch = collate_gaze([packed, packed])
     assert batch['inputs'].shape == (2, 3, 288, 512)
     assert batch['targets']['target_heatmap'].shape == (2, 1, 72, 128)
-    assert batch['targets']['target_index'].tolist()[0] == int(np.floor(72 / 2 + 495 / 30)) * 128 + int(np.floor(64 + 330 / 30))
+    column, row = 64 + 330 // 30, 72 // 2 + 495 // 30
+    assert batch['targets']['target_index'].tolist()[0] == row * 128 + column
     assert batch['data_samples'][0].gt_screen_px is results['gt_screen_px']
 
 

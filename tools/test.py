@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
-from evg.engine.launch import build_runner, check_state_dict, choose_gpu
+from evg.engine.launch import build_runner, load_weights, choose_gpu
 from evg.engine.show import prediction_sheets, spread
 from evg.engine.storage import load_checkpoint_file
 from evg.errors import run_tool
@@ -38,10 +38,8 @@ def main() -> None:
     cfg = config_from_args(args)
     checkpoint = load_checkpoint_file(args.checkpoint)
     cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
-    runner = build_runner(
-        cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False
-    )
-    check_state_dict(runner.model, checkpoint, args.checkpoint)
+    runner = build_runner(cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False)
+    load_weights(runner.model, checkpoint, args.checkpoint)
     figures = runner.test()
     if runner.rank:
         return

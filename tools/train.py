@@ -7,7 +7,6 @@ from pathlib import Path
 from evg.config import add_config_arguments, config_from_args
 from evg.engine.launch import build_runner, choose_gpu
 from evg.errors import UserError, run_tool
-from evg.registry import CODECS
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,7 +15,10 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='logs and checkpoints (default: work_dirs/NAME_OF_THE_CONFIG)')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', help="go on from a checkpoint; without a path, or 'auto', from the newest one"
+        '--resume',
+        nargs='?',
+        const='auto',
+        help="go on from a checkpoint; without a path, or 'auto', from the newest one",
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA)')
     parser.add_argument('--gpu', type=int, help='the only GPU to use (or set CUDA_VISIBLE_DEVICES)')
@@ -36,8 +38,6 @@ def main() -> None:
         raise UserError(f'{args.config} has no train_dataloader')
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem
     runner = build_runner(cfg, work_dir, resume=args.resume, amp=args.amp, launcher=args.launcher)
-    for name, codec in cfg.get('codecs', {}).items():
-        runner.logger.info(f'codec {name}: {CODECS.build(codec).describe()}')
     runner.train()
     best = runner.message_hub.get_info('best_ckpt', None)
     runner.logger.info(f'Done. Test it: python tools/test.py {args.config} {best or runner.work_dir}')

@@ -16,11 +16,14 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 early_stop = dict(type='EarlyStopByDelta', monitor='pog/mean_vp_px', patience=4, delta=10)
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='PlainCheckpointHook'), '@early_stop']
+custom_hooks = [
+    dict(type='DescribeRunHook'),
+    dict(type='EpochSeedHook'),
+    dict(type='PlainCheckpointHook'),
+    '@early_stop',
+]
 
-visualizer = dict(
-    type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-)
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 log_level = 'INFO'
 load_from = None

@@ -15,8 +15,8 @@ class FaceCenterCodec:
     """Face centre in input px to a heatmap and back.
 
     Convention:
-        Input px have pixel centres at integers, so cell = (px + 0.5) / stride. There is no offset head: a decoded centre
-        is the middle of a cell. A face outside the picture has an empty heatmap.
+        Input px have pixel centres at integers, so cell = (px + 0.5) / stride. There is no offset head: a decoded
+        centre is the middle of a cell. A face outside the picture has an empty heatmap.
 
     Args:
         input_frame: `InputFrame` of the network's input, as an object or its arguments.
@@ -49,9 +49,10 @@ class FaceCenterCodec:
         Returns:
             target_face_heatmap (1, grid height, grid width) float32, peak 1.
         """
-        cell = np.floor((np.asarray(center_input_px, np.float64) + 0.5) / self.stride)
+        center_px = np.asarray(center_input_px, np.float64)
+        cell = np.floor((center_px + 0.5) / self.stride)
         if not np.isfinite(cell).all():
-            raise ValueError(f'the face centre {center_input_px} is not finite')
+            raise ValueError(f'the face centre {center_px} is not finite')
         inside = np.all((cell >= 0) & (cell < self.grid_size))
         if not inside:
             return {'target_face_heatmap': np.zeros((1, self.grid_size[1], self.grid_size[0]), np.float32)}

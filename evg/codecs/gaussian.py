@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 def centernet_radius(box_size: tuple[float, float], min_overlap: float = 0.7) -> float:
     """Radius within which a shifted box keeps an IoU of `min_overlap`, in cells.
 
-    CenterNet's own variant (utils/image.py of xingyizhou/CenterNet): its three quadratics divide by 2 and not by 2a, so it
-    differs from CornerNet's and mmdetection's. EVG calls it with 20 x 20 and gets 5.466.
+    CenterNet's own variant (utils/image.py of xingyizhou/CenterNet): its three quadratics divide by 2 and not by 2a, so
+    it differs from CornerNet's and mmdetection's. EVG calls it with 20 x 20 and gets 5.466.
 
     Args:
         box_size: (width, height) of the box in cells.

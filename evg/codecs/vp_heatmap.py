@@ -17,9 +17,9 @@ class VPHeatmapCodec:
 
     Convention:
         The centres of plane and grid coincide and the scale is the same in x and y:
-        cell = (vp_px - vp_size_px / 2) * k + grid_size / 2. `fit='width'` is the original, k = grid width / plane width;
-        rows of the plane that then lie outside the grid are coded at the border cell with an offset beyond 1, so that
-        decode(encode(p)) = p on the whole plane. `fit='contain'` keeps every row and column.
+        cell = (vp_px - vp_size_px / 2) * k + grid_size / 2. `fit='width'` is the original, k = grid width / plane
+        width; rows of the plane that then lie outside the grid are coded at the border cell with an offset beyond 1, so
+        that decode(encode(p)) = p on the whole plane. `fit='contain'` keeps every row and column.
         Cell (i, j) covers [i, i + 1) x [j, j + 1); offset = cell - floor(cell).
 
     Args:
@@ -48,7 +48,7 @@ class VPHeatmapCodec:
         read_out: str = 'peak',
     ):
         self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)
-        self.virtual_plane = VirtualPlane(tuple(vp_size_px), ppm)
+        self.virtual_plane = VirtualPlane(vp_size_px, ppm)
         self.stride = stride
         width, height = self.input_frame.input_size
         if width % stride or height % stride:
@@ -69,8 +69,8 @@ class VPHeatmapCodec:
         cell_mm = 1 / (self.cells_per_px * vp.ppm)
         lines = [
             f'virtual plane {vp.size_px[0]} x {vp.size_px[1]} px at {vp.ppm:g} px/mm = '
-            f'{vp.size_mm[0]:.0f} x {vp.size_mm[1]:.0f} mm on a grid of {grid[0]} x {grid[1]} cells of {cell_mm:.2f} mm; '
-            f'sigma {self.sigma:.2f} cells = {self.sigma * cell_mm:.1f} mm'
+            f'{vp.size_mm[0]:.0f} x {vp.size_mm[1]:.0f} mm on a grid of {grid[0]} x {grid[1]} cells of '
+            f'{cell_mm:.2f} mm; sigma {self.sigma:.2f} cells = {self.sigma * cell_mm:.1f} mm'
         ]
         outside = np.asarray(vp.size_px) * self.cells_per_px - grid
         for name, cells in zip(('columns', 'rows'), outside, strict=True):
@@ -106,15 +106,16 @@ class VPHeatmapCodec:
             target_heatmap (1, grid height, grid width) float32 with peak 1; target_offset (2,) float32, cells;
             target_index () int64, row-major cell of the peak; target_vp_px (2,) float32.
         """
-        cell = self.vp_to_cell(vp_px)
+        point_px = np.asarray(vp_px, np.float64)
+        cell = self.vp_to_cell(point_px)
         if not np.isfinite(cell).all():
-            raise ValueError(f'the virtual-plane point {vp_px} is not finite')
+            raise ValueError(f'the virtual-plane point {point_px} is not finite')
         column, row = (int(v) for v in np.clip(np.floor(cell), 0, np.subtract(self.grid_size, 1)))
         return {
             'target_heatmap': gaussian_heatmap(self.grid_size, (column, row), self.radius, self.sigma)[None],
             'target_offset': (cell - (column, row)).astype(np.float32),
             'target_index': np.int64(row * self.grid_size[0] + column),
-            'target_vp_px': np.asarray(vp_px, np.float32),
+            'target_vp_px': point_px.astype(np.float32),
         }
 
     def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -129,14 +130,11 @@ class VPHeatmapCodec:
         logits = outputs['heatmap'].float().flatten(1)
         peak_logit, index = logits.max(dim=1)
         if self.read_out == 'peak':
-            cell = cell_corners(index, self.grid_size[0])
-            if 'offset' in outputs:
-                cell = cell + gather_cells(outputs['offset'].float(), index)
-            else:
-                cell = cell + 0.5
+            corner = cell_corners(index, self.grid_size[0])
+            inside = gather_cells(outputs['offset'].float(), index) if 'offset' in outputs else 0.5
+            vp_px = self.cell_to_vp(corner + inside)
         else:
-            cell = self.expected_cell(outputs)
-        vp_px = self.cell_to_vp(cell)
+            vp_px = self.cell_to_vp(self.expected_cell(outputs))
         half_vp = vp_px.new_tensor(self.virtual_plane.size_px) / 2
         return {
             'pred_vp_px': vp_px,
@@ -158,6 +156,14 @@ class VPHeatmapCodec:
         return cell + 0.5
 
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The original's "pog loss" as a figure for the log: mean distance of the decoded points in VP px, no gradient."""
+        """The original's "pog loss" as a figure for the log.
+
+        Args:
+            outputs: raw outputs, see `decode`.
+            targets: target_vp_px (B, 2) VP px.
+
+        Returns:
+            pog_vp_px (), mean distance of the decoded points in VP px, without gradient.
+        """
         distance = self.decode(outputs)['pred_vp_px'] - targets['target_vp_px']
         return {'pog_vp_px': distance.norm(dim=1).mean()}

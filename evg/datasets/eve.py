@@ -48,7 +48,7 @@ class EveConverter(Converter):
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add('--src', required=True, type=_resolved, help='folder that holds train01, val01, ...')
-        add('--camera', choices=CAMERAS, default='webcam_c', help='webcam_c is the one above the screen, EVG\'s')
+        add('--camera', choices=CAMERAS, default='webcam_c', help="webcam_c is the one above the screen, EVG's")
         add('--size', type=int, nargs=2, metavar=('W', 'H'), default=(480, 270), help='size of the stored pictures, px')
         add('--every', type=int, default=1, help="keep every N-th frame; 3 is EVE's own 10 Hz for the webcams")
         add('--quality', type=int, default=90, help='JPEG quality')
@@ -120,15 +120,17 @@ class EveConverter(Converter):
             # From YUV to small BGR in one pass; on the pixel grid of cv2.INTER_AREA to 0.02 px, at half its cost.
             small = frame.reformat(*self.size, format='bgr24', interpolation=Interpolation.AREA)
             save_jpeg(out / folder / f'{number:06d}.jpg', small.to_ndarray(), self.quality)
-            result.rows.append({
-                'sample_id': f'{unit.name}/{self.camera}/{number:06d}',
-                'image': f'{folder}/{number:06d}.jpg',
-                'split': subject.rstrip('0123456789'),
-                'subject': subject,
-                'sequence': sequence,
-                'frame': number,
-                'camera': self.camera,
-            })
+            result.rows.append(
+                {
+                    'sample_id': f'{unit.name}/{self.camera}/{number:06d}',
+                    'image': f'{folder}/{number:06d}.jpg',
+                    'split': subject.rstrip('0123456789'),
+                    'subject': subject,
+                    'sequence': sequence,
+                    'frame': number,
+                    'camera': self.camera,
+                }
+            )
 
 
 class _Labels:

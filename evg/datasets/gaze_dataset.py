@@ -31,8 +31,8 @@ _LABELS = {
 class GazeDataset(Dataset):
     """Samples of a prepared data set.
 
-    A sample's random numbers depend on (seed, epoch, position) alone, so that a resumed run sees what an uninterrupted one
-    would have seen, with any number of workers.
+    A sample's random numbers depend on (seed, epoch, position) alone, so that a resumed run sees what an uninterrupted
+    one would have seen, with any number of workers.
 
     Args:
         data_root: folder that holds `index.parquet`.
@@ -118,7 +118,15 @@ class GazeDataset(Dataset):
 
 
 def train_mean_plane_mm(index_path: Path, plane_rule: str) -> list[float] | None:
-    """Mean label (u, v) of the training split in mm: the best constant answer. None where there is no training split."""
+    """Mean label (u, v) of the training split, plane frame, mm: the best constant answer.
+
+    Args:
+        index_path: the index file.
+        plane_rule: 'offset' or 'pose'.
+
+    Returns:
+        Two numbers, or None where the index has no labelled training split.
+    """
     column = PLANE_COLUMNS[plane_rule]
     table = pq.read_table(index_path, columns=[column], filters=[('split', '=', 'train')])
     values = [v for v in table[column].to_pylist() if v is not None]

@@ -82,8 +82,11 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
         raise full from None
     except KeyboardInterrupt:
         done = sum(parts.finished(unit) for unit in units)
-        print(f'\nstopped: {done} of {len(units)} {converter.unit_name}s are finished; the same command goes on from '
-              'there', file=sys.stderr)
+        print(
+            f'\nstopped: {done} of {len(units)} {converter.unit_name}s are finished; the same command goes on from '
+            'there',
+            file=sys.stderr,
+        )
         raise SystemExit(130) from None
     print_summary(summary, out)
     return summary
@@ -110,8 +113,10 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for name, check in summary['checks'].items():
         print(f'  check: {name}: median {check["median"]:.3g}, max {check["max"]:.3g} ({check["n"]} rows)')
     if summary['failed']:
-        print(f'  FAILED and skipped: {len(summary["failed"])} units, see {out / STATE_DIR / "failures.txt"}; '
-              'the same command tries them again')
+        print(
+            f'  FAILED and skipped: {len(summary["failed"])} units, see {out / STATE_DIR / "failures.txt"}; '
+            'the same command tries them again'
+        )
 
 
 def _claim(converter: Converter, out: Path) -> None:
@@ -231,8 +236,9 @@ def _run_all(converter: Converter, units: list[Unit], todo: list[Unit], out: Pat
             if len(failed) <= _GIVE_UP_AFTER:
                 tqdm.write(f'skipped {unit.name}: {failure[0]}', file=sys.stderr)
             if len(failed) == done == _GIVE_UP_AFTER and len(todo) == len(units):
-                raise UserError(f'the first {done} {converter.unit_name}s all failed ({unit.name}: {failure[0]}); '
-                                f'details in {log}')
+                raise UserError(
+                    f'the first {done} {converter.unit_name}s all failed ({unit.name}: {failure[0]}); details in {log}'
+                )
     return failed
 
 
@@ -253,8 +259,10 @@ def _results(converter: Converter, todo: list[Unit], out: Path, jobs: int) -> Ge
                 yield waiting.pop(future), future.result()
         pool.shutdown()
     except BrokenProcessPool:
-        raise UserError('a worker process was killed, most likely for lack of memory: what is finished stays; go on '
-                        'with fewer --jobs') from None
+        raise UserError(
+            'a worker process was killed, most likely for lack of memory: what is finished stays; go on '
+            'with fewer --jobs'
+        ) from None
     finally:
         # After an error or Ctrl-C nobody waits for units that are half done.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -108,7 +108,7 @@ class SynthConverter(Converter):
         add('--frames', type=int, required=True, help='frames of each person')
         add('--format', choices=('index', 'eve'), default='index', help="pictures and index, or EVE's files")
         add('--geometry', choices=sorted(SETUPS), help='camera, screen and seat; close, or eve with --format eve')
-        add('--size', type=int, nargs=2, metavar=('W', 'H'), help="px; 1920 1080 with --format eve")
+        add('--size', type=int, nargs=2, metavar=('W', 'H'), help='px; 1920 1080 with --format eve')
         add('--seed', type=int, default=0, help='another seed is another world')
         add('--quality', type=int, default=95, help='JPEG quality')
         add('--split-persons', type=int, nargs=3, metavar=('TRAIN', 'VAL', 'TEST'), help='persons of each split; 8:1:1')
@@ -145,16 +145,18 @@ class SynthConverter(Converter):
                 dropped['frames without a face in the picture'] += 1
                 continue
             save_jpeg(folder / f'{number:06d}.jpg', frame.image, self.quality)
-            rows.append({
-                'sample_id': f'{subject}/{number:06d}',
-                'image': f'images/{subject}/{number:06d}.jpg',
-                'split': split_of(person, self.split_persons),
-                'subject': subject,
-                'frame': number,
-                'device': self.geometry,
-                'rig': self.geometry,
-                **labels,
-            })
+            rows.append(
+                {
+                    'sample_id': f'{subject}/{number:06d}',
+                    'image': f'images/{subject}/{number:06d}.jpg',
+                    'split': split_of(person, self.split_persons),
+                    'subject': subject,
+                    'frame': number,
+                    'device': self.geometry,
+                    'rig': self.geometry,
+                    **labels,
+                }
+            )
         return UnitResult(rows, {self.geometry: world.rig}, dropped)
 
 

@@ -1,6 +1,6 @@
 """What is added to mmengine's runner."""
 
 from .early_stop import EarlyStopByDelta
-from .hooks import EpochSeedHook, PlainCheckpointHook
+from .hooks import DescribeRunHook, EpochSeedHook, PlainCheckpointHook
 
-__all__ = ['EarlyStopByDelta', 'EpochSeedHook', 'PlainCheckpointHook']
+__all__ = ['DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'PlainCheckpointHook']

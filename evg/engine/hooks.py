@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.registry import HOOKS
@@ -22,6 +23,23 @@ class EpochSeedHook(Hook):
         dataset = runner.train_dataloader.dataset
         if hasattr(dataset, 'set_epoch'):
             dataset.set_epoch(runner.epoch)
+
+
+@HOOKS.register_module()
+class DescribeRunHook(Hook):
+    """Says before training what will be trained on: the codings, the samples, the labels that will be clamped."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Log it."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        dataset = runner.train_dataloader.dataset
+        parameters = sum(p.numel() for p in model.parameters())
+        runner.logger.info(f'{len(dataset)} training samples, {parameters:,} parameters')
+        for name, codec in model.codecs.items():
+            runner.logger.info(f'codec {name}: {codec.describe()}')
+            if hasattr(codec, 'virtual_plane'):
+                outside = dataset.labels_outside(codec.virtual_plane)
+                runner.logger.info(f'{outside} labels lie outside the virtual plane and are clamped to it')
 
 
 @HOOKS.register_module()

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.compat import require_mmengine
@@ -56,8 +58,8 @@ def build_runner(
         # The test loop gets the weights from the caller, so ImageNet's are not needed.
         if 'pretrained' in cfg.model.get('backbone', {}):
             cfg.model.backbone.pretrained = None
-    if not torch.cuda.is_available():
-        cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if launcher != 'none' and not torch.cuda.is_available():
+        _start_on_cpu(cfg, launcher)
     if resume == 'auto':
         cfg.resume, cfg.load_from = True, None
     elif resume:
@@ -67,14 +69,29 @@ def build_runner(
     return Runner.from_cfg(cfg)
 
 
+def _start_on_cpu(cfg: Config, launcher: str) -> None:
+    """Join the process group over gloo; mmengine's own start calls CUDA whatever the machine has."""
+    if launcher != 'pytorch':
+        raise UserError(f'--launcher {launcher} needs CUDA devices; on CPUs start with torchrun and --launcher pytorch')
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher pytorch without {", ".join(missing)}: '
+            'start it as `torchrun --nproc-per-node 2 tools/train.py ...`'
+        )
+    torch.distributed.init_process_group('gloo')
+    # device_ids are for GPUs only; an explicit None keeps the runner from filling them in.
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+
+
 def choose_gpu(gpu: int | None) -> None:
     """Make one GPU the only visible one; to be called before CUDA is used."""
     if gpu is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = str(gpu)
 
 
-def check_state_dict(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) -> None:
-    """Load a checkpoint's weights, all of them.
+def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load a checkpoint's weights, all of them, into a model or a wrapped one.
 
     Raises:
         UserError: the checkpoint is of another model; the message names what differs and the config it was made with.
@@ -82,14 +99,16 @@ def check_state_dict(model: torch.nn.Module, checkpoint: dict[str, Any], path: s
     state = checkpoint.get('state_dict')
     if state is None:
         raise UserError(f'{path} has no state_dict: it is not a checkpoint of evg')
+    model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
     missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if missing or extra or shapes:
         name = checkpoint.get('meta', {}).get('experiment_name', 'another config')
         raise UserError(
-            f'{path} was not trained with this config (it says {name}): {len(missing)} tensors are missing '
-            f'({", ".join(missing[:2])}), {len(extra)} are unknown ({", ".join(extra[:2])}), {len(shapes)} have another shape '
-            f'({", ".join(shapes[:2])})'
+            f'{path} was not trained with this config (it says {name}): '
+            f'{len(missing)} tensors are missing ({", ".join(missing[:2])}), '
+            f'{len(extra)} are unknown ({", ".join(extra[:2])}), '
+            f'{len(shapes)} have another shape ({", ".join(shapes[:2])})'
         )
     model.load_state_dict(state)

@@ -72,7 +72,7 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write JSON so that the file appears whole or not at all ; NaN and infinity become null.
+    """Write JSON so that the file appears whole or not at all; NaN and infinity become null.
 
     Args:
         path: the file; its folder is made.

@@ -37,5 +37,5 @@ def normalisation_rotation(face_center_mm: ArrayLike, head_rotation: ArrayLike) 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     if np.any(length < 1e-9):
-        raise ValueError('the face centre lies in the camera, or the head\'s x axis points along the line of sight')
+        raise ValueError("the face centre lies in the camera, or the head's x axis points along the line of sight")
     return vector / length

@@ -50,7 +50,8 @@ class Rig:
                 raise ValueError(f'Rig.{name} must be two finite numbers, not {value}')
             object.__setattr__(self, name, tuple(int(v) if name == 'image_size' else float(v) for v in value))
         if min(self.image_size) <= 0 or min(self.screen_size_px) <= 0 or min(self.screen_size_mm) <= 0:
-            raise ValueError(f'Rig sizes must be positive: {self.image_size}, {self.screen_size_px}, {self.screen_size_mm}')
+            sizes = f'{self.image_size}, {self.screen_size_px}, {self.screen_size_mm}'
+            raise ValueError(f'Rig sizes must be positive: {sizes}')
 
     # Screen pixels <-> screen mm.
     def px_to_screen_mm(self, screen_px: ArrayLike) -> NDArray[np.float64]:
@@ -79,9 +80,16 @@ class Rig:
         return self.px_to_screen_mm(screen_px) @ transform[:3, :2].T + transform[:3, 3]
 
     def ray_to_screen_px(self, origin_mm: ArrayLike, direction: ArrayLike) -> NDArray[np.float64]:
-        """Where the ray from `origin_mm` (..., 3) along `direction` (..., 3), camera frame, meets the screen, px (..., 2).
+        """Where a ray meets the screen.
 
-        NaN where the ray runs along the screen or away from it.
+        Convention: see the class; the ray is given in the camera frame.
+
+        Args:
+            origin_mm: (..., 3).
+            direction: (..., 3), any length.
+
+        Returns:
+            (..., 2) screen px; NaN where the ray runs along the screen or away from it.
         """
         transform = self._need('screen_to_camera')
         rotation, translation = transform[:3, :3], transform[:3, 3]
@@ -92,7 +100,9 @@ class Rig:
     def _need(self, name: str):
         value = getattr(self, name)
         if value is None:
-            raise ValueError(f'this rig does not declare {name}; the other placement rule (offset or pose) may be possible')
+            raise ValueError(
+                f'this rig does not declare {name}; the other placement rule (offset or pose) may be possible'
+            )
         return value
 
 
@@ -127,8 +137,8 @@ def plane_point_by_pose(target_cam_mm: ArrayLike) -> NDArray[np.float64]:
 def plane_point_by_ray(origin_cam_mm: ArrayLike, target_cam_mm: ArrayLike) -> NDArray[np.float64]:
     """Plane point where the line from the eye through a 3-D target meets the camera's plane (rule `ray`).
 
-    Convention: camera frame mm (..., 3) twice, to plane frame mm (..., 2): (u, v) = (-x, y). NaN where the line does not
-    meet the plane.
+    Convention: camera frame mm (..., 3) twice, to plane frame mm (..., 2): (u, v) = (-x, y). NaN where the line does
+    not meet the plane.
     """
     origin, target = np.asarray(origin_cam_mm, np.float64), np.asarray(target_cam_mm, np.float64)
     return plane_point_by_pose(intersect_plane(origin, target - origin))

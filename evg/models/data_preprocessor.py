@@ -43,7 +43,15 @@ class GazePreprocessor(BaseDataPreprocessor):
         self.register_buffer('shift', -torch.tensor(mean).view(3, 1, 1) / std_tensor, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """A collated batch: inputs (B, 3, H, W) uint8 BGR; targets, a dict of tensors; data_samples, left as they are."""
+        """Prepare a batch.
+
+        Args:
+            data: what `collate_gaze` returns: inputs (B, 3, H, W) uint8 BGR, targets, data_samples.
+            training: not used.
+
+        Returns:
+            The same on the device, inputs as normalised float32; data_samples are left as they are.
+        """
         data = self.cast_data(data)
         images = data['inputs']
         if images.ndim != 4 or images.shape[1] != 3:

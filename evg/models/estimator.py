@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -69,23 +70,28 @@ class GazeEstimator(BaseModel):
             targets: what the codecs encoded, stacked; needed for 'loss'.
             data_samples: one record per picture; needed for 'predict', which fills in its `pred_*`.
             mode: 'tensor' (raw outputs: the graph that is exported), 'loss' or 'predict'.
+
+        Returns:
+            'tensor': raw outputs (B, C, h, w) by name; 'loss': scalars by name, those called `loss*` are summed and
+            trained; 'predict': the records.
         """
         features = self.backbone(inputs)
         if self.neck is not None:
             features = self.neck(features)
-        outputs = {head.output: head(features) for head in self.heads.values()}
+        # Heads and losses are any modules with the attributes used here, which torch types as Tensor | Module.
+        outputs: dict[str, Tensor] = {head.output: head(features) for head in self.heads.values()}  # type: ignore[misc]
         if mode == 'tensor':
             return outputs
-        if mode == 'loss':
+        if mode == 'loss' and targets is not None:
             return self._loss(outputs, targets)
-        if mode == 'predict':
+        if mode == 'predict' and data_samples is not None:
             return self.predict_from(outputs, data_samples)
-        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
+        raise ValueError(f"mode must be 'tensor', 'loss' (with targets) or 'predict' (with data_samples), not {mode!r}")
 
     def _loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         losses = {}
         for head in self.heads.values():
-            losses.update(head.loss(outputs, targets))
+            losses.update(head.loss(outputs, targets))  # type: ignore[operator]
         for loss in self.losses.values():
             losses.update(loss(outputs, targets))
         if self.l1_penalty:
@@ -95,7 +101,17 @@ class GazeEstimator(BaseModel):
         return {**losses, **next(iter(self.codecs.values())).monitor(detached, targets)}
 
     def predict_from(self, outputs: dict[str, Tensor], samples: Sequence[GazeDataSample]) -> list[GazeDataSample]:
-        """Decode raw outputs into the samples' `pred_*` fields."""
+        """Decode raw outputs into the samples' `pred_*` fields.
+
+        Convention: codecs answer in px of the network's input; samples carry px of the picture, see `GazeDataSample`.
+
+        Args:
+            outputs: raw outputs of a batch of B pictures, by name.
+            samples: the B records; they are filled in.
+
+        Returns:
+            The same records.
+        """
         decoded: dict[str, Tensor] = {}
         for codec in self.codecs.values():
             decoded.update(codec.decode(outputs))
@@ -104,7 +120,8 @@ class GazeEstimator(BaseModel):
         for i, sample in enumerate(samples):
             for name, values in arrays.items():
                 if name == 'pred_face_center_input_px':
-                    sample.pred_face_center_px = apply_affine(invert_affine(sample.affine), values[i])
+                    to_input = np.eye(2, 3) if sample.affine is None else sample.affine
+                    sample.pred_face_center_px = apply_affine(invert_affine(to_input), values[i])
                 elif values.ndim == 1:
                     setattr(sample, name, float(values[i]))
                 else:

@@ -10,8 +10,8 @@ from evg.registry import CODECS, LOSSES
 class HeatmapFocalLoss(nn.Module):
     """CornerNet's penalty-reduced focal loss, on logits (Law and Deng, ECCV 2018, eq. 1; alpha 2, beta 4).
 
-    Cells with target 1 are positive: -(1 - p)^2 log p; the others count -(1 - target)^4 p^2 log(1 - p). The sum over the
-    batch is divided by the number of positives. Log-sigmoids keep it finite for any logit and in half precision.
+    Cells with target 1 are positive: -(1 - p)^2 log p; the others count -(1 - target)^4 p^2 log(1 - p). The sum over
+    the batch is divided by the number of positives. Log-sigmoids keep it finite for any logit and in half precision.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -29,8 +29,9 @@ class HeatmapFocalLoss(nn.Module):
 class PoGLoss(nn.Module):
     """Distance between the expected and the true point of gaze, with a gradient.
 
-    EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). This one takes the
-    codec's expected cell, the mean of cells plus offsets under p^power, and the smooth L1 distance to the true cell.
+    EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). This one takes
+    the codec's expected cell, the mean of cells plus offsets under p^power, and the smooth L1 distance to the true
+    cell.
 
     Args:
         codec: the codec of the heatmap.

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from evg.synthetic.paint import blend_lines, blend_polygon, blend_ring, fixed, mix, project, smooth_closed
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from evg.synthetic.renderer import Scene
 
 
-def draw_backdrop(scene: 'Scene') -> NDArray[np.float32]:
+def draw_backdrop(scene: 'Scene') -> np.ndarray:
     """(H, W, 3) float32: a wall with blurred things, drawn small and enlarged, for it is out of focus anyway."""
     width, height = scene.size
     rng = np.random.default_rng([scene.look.seed, 3])
@@ -21,8 +20,8 @@ def draw_backdrop(scene: 'Scene') -> NDArray[np.float32]:
     wall = (np.clip(rng.uniform(40, 235) + rng.normal(0, 9, 3), 15, 245) / 255) ** 2
     other = np.clip(wall * rng.uniform(0.5, 1.3) + rng.normal(0, 0.02, 3), 0.005, 0.95)
     angle = rng.uniform(0, 2 * np.pi)
-    ramp = np.cos(angle) * np.linspace(-0.5, 0.5, w)[None, :] + np.sin(angle) * np.linspace(-0.5, 0.5, h)[:, None]
-    small[:] = wall + (0.5 + ramp)[..., None] * (other - wall)
+    ramp = np.cos(angle) * np.linspace(-1, 1, w)[None, :] + np.sin(angle) * np.linspace(-1, 1, h)[:, None]
+    small[:] = wall + (0.5 + 0.35 * ramp)[..., None] * (other - wall)
     kind = rng.random()
 
     def box(x, y, across, down, colour):
@@ -45,13 +44,13 @@ def draw_backdrop(scene: 'Scene') -> NDArray[np.float32]:
         for _ in range(int(rng.integers(1, 6))):
             box(rng.integers(-4, w), rng.integers(-4, h), rng.integers(3, 20), rng.integers(3, 20), any_colour(18))
     if kind > 0.65:  # a window
-        x, y, across, down = rng.integers(0, w), rng.integers(-6, h // 3), rng.integers(8, 20), rng.integers(10, 24)
-        box(x - 1, y - 1, across + 2, down + 2, wall * 0.7)
-        box(x, y, across, down, [0.95, 0.92, 0.85])
-        box(x + across // 2, y, 0, down, wall * 0.7)
-    small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.5, 2.0))
-    small *= np.float32(scene.look.ambient * 0.9 + scene.look.lamp * 0.45)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        left, top, across, down = rng.integers([0, -6, 8, 10], [w, h // 3, 20, 24]).tolist()
+        box(left - 1, top - 1, across + 2, down + 2, wall * 0.7)
+        box(left, top, across, down, [0.95, 0.92, 0.85])
+        box(left + across // 2, top, 0, down, wall * 0.7)
+    soft = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.5, 2.0))
+    soft *= np.float32(scene.look.ambient * 0.9 + scene.look.lamp * 0.45)
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def draw_body(canvas, scene: 'Scene') -> None:
@@ -78,16 +77,16 @@ def draw_body(canvas, scene: 'Scene') -> None:
         blend_polygon(canvas, scene.project_head(bun), hair * 0.7, 1.0 * per_mm)
 
     neck = 54 * s['width'] * (0.5 + 0.5 * s['jaw'])
-    half = [[neck, -75, 0], [neck * 0.97, -20, 0], [neck * 1.02, 15, 0], [neck * 1.3, 42, 3], [neck * 1.9, 66, 8]]
-    half = np.array([*half, [140, 110, 10], [150, 200, 10]])
+    throat = [[neck, -75, 0], [neck * 0.97, -20, 0], [neck * 1.02, 15, 0], [neck * 1.3, 42, 3], [neck * 1.9, 66, 8]]
+    half = np.array([*throat, [140, 110, 10], [150, 200, 10]])
     outline = np.vstack([half, half[::-1] * [-1, 1, 1]])
     # A cylinder's light: brightest towards the lamp.
     across = np.clip(np.linspace(-150, 150, 60) / (neck * 1.1), -1, 1) * (np.pi / 2)
     lean = np.arctan2(look.towards_lamp[0], 0.8)
     roundness = 0.34 + 0.5 * np.clip(np.cos(across - lean), -0.2, 1)
     blend_polygon(canvas, on_trunk(outline), roundness[None, :, None] * skin, 0.5 * per_mm)
-    chin = [[-52, -60, -20], [52, -60, -20], [46, -6, -20], [22, 12, -20], [-22, 12, -20], [-46, -6, -20]]
-    blend_polygon(canvas, on_trunk(chin), skin * [0.16, 0.18, 0.26], 8 * per_mm, 0.75)
+    shade = [[-52, -60, -20], [52, -60, -20], [46, -6, -20], [22, 12, -20], [-22, 12, -20], [-46, -6, -20]]
+    blend_polygon(canvas, on_trunk(shade), skin * [0.16, 0.18, 0.26], 8 * per_mm, 0.75)
     for side in (-1, 1):  # the two cords of the neck meet at the collar bones
         cord = np.array([[side * neck * 0.80, -35, -10], [side * neck * 0.5, 15, -20], [side * 9, 58, -28]])
         blend_lines(canvas, [on_trunk(cord)], skin * 0.55, 3.0 * per_mm, 0.16)
@@ -100,8 +99,8 @@ def _hair_behind(canvas, scene: 'Scene', hair, per_mm: float) -> None:
     s = scene.person.shape
     end = 225 if scene.person.hair_style == 'long' else 100
     wide = 80 * s['width'] + 10 * s['hair_volume']
-    half = [[0, -116, 95], [45, -106, 95], [72, -78, 95], [wide, -30, 95], [wide + 4, 20, 88], [wide + 4, 65, 84]]
-    half = np.array([*half, [wide + 1, end - 15, 80], [wide - 14, end, 80], [wide - 40, end + 3, 80]])
+    upper = [[0, -116, 95], [45, -106, 95], [72, -78, 95], [wide, -30, 95], [wide + 4, 20, 88], [wide + 4, 65, 84]]
+    half = np.array([*upper, [wide + 1, end - 15, 80], [wide - 14, end, 80], [wide - 40, end + 3, 80]])
     outline = smooth_closed(np.vstack([half, half[:0:-1] * [-1, 1, 1]]), 4)
     points = scene.project_head(outline)
     rng = np.random.default_rng([scene.person.texture_seed, 5])
@@ -120,15 +119,15 @@ def draw_locks(canvas, scene: 'Scene') -> None:
     end = 215 if person.hair_style == 'long' else 96
     w = s['width']
     wide = 80 * w + 9 * s['hair_volume']
-    inner = [[50, -78, 0], [62 * w, -50, 6], [69 * w, -18, 18], [71 * w, 20, 26], [69 * w, 55, 26]]
+    inner = [[64 * w, -56, 12], [66 * w, -42, 12], [69 * w, -18, 18], [71 * w, 20, 26], [69 * w, 55, 26]]
     tip = [[65 * w, 0.75 * end, 24], [68 * w, end - 4, 24], [80 * w, end, 34], [wide - 2, end - 6, 44]]
-    outer = [[wide + 4, 0.7 * end, 60], [wide + 2, 30, 66], [wide, -20, 70], [80 * w, -62, 62], [64, -92, 50]]
+    outer = [[wide + 4, 0.7 * end, 60], [wide + 2, 30, 66], [wide, -10, 70], [80 * w, -42, 62], [72 * w, -60, 40]]
     half = smooth_closed(np.array(inner + tip + outer), 4)
     rng = np.random.default_rng([person.texture_seed, 7])
     for side in (-1, 1):
-        lit = 0.45 * look.ambient + np.clip(0.32 + 0.4 * side * look.towards_lamp[0], 0.08, 0.7) * look.lamp
+        lit = 0.62 * look.ambient + np.clip(0.5 + 0.45 * side * look.towards_lamp[0], 0.1, 0.9) * look.lamp
         strands = cv2.resize(rng.standard_normal((3, 14)), (28, 12), interpolation=cv2.INTER_LINEAR)
-        tone = (1 + 0.22 * strands) * np.linspace(1.05, 0.75, 12)[:, None]
+        tone = (1 + 0.22 * strands) * np.linspace(1.15, 0.75, 12)[:, None]
         lock = scene.project_head(half * [side, 1, 1])
         blend_polygon(canvas, lock, tone[..., None] * (person.hair * lit), 0.8 * per_mm)
 
@@ -138,9 +137,9 @@ def _draw_clothes(canvas, scene: 'Scene', on_trunk, per_mm: float, neck: float) 
     look = scene.look
     cloth = colour * (0.6 * look.ambient + 0.6 * look.lamp)
     depth = {'crew': 66, 'v': 125, 'shirt': 98}[kind]
-    collar = [[neck * 1.42, 40, 0], [neck * 1.12, 50 + 0.2 * depth, -20], [neck * 0.62, 44 + 0.6 * depth, -30]]
+    slope = [[neck * 1.42, 40, 0], [neck * 1.12, 50 + 0.2 * depth, -20], [neck * 0.62, 44 + 0.6 * depth, -30]]
     round_end = [[neck * 0.2, 40 + 0.86 * depth, -33], [0, 41 + 0.88 * depth, -34]]
-    collar = np.array(collar + (round_end if kind == 'crew' else [[0, 40 + depth, -34]]), float)
+    collar = np.array(slope + (round_end if kind == 'crew' else [[0, 40 + depth, -34]]), float)
     bend = np.linspace(0, np.pi / 2, 12)
     out = np.sin(bend)
     shoulder = np.column_stack([95 + 122 * out, 166 + 22 * out - 122 * np.cos(bend), 8 + 7 * out])
@@ -156,8 +155,8 @@ def _draw_clothes(canvas, scene: 'Scene', on_trunk, per_mm: float, neck: float) 
     blend_lines(canvas, [line], cloth * 1.15, 2.0 * per_mm, 0.7)
     if kind == 'shirt':
         for sign in (-1, 1):
-            flap = [[neck * 1.42, 36, 0], [neck * 0.75, 38 + 0.62 * depth, -32], [0, 40 + depth, -36]]
-            flap = np.array([*flap, [neck * 0.72, 62 + depth, -34], [neck * 1.35, 52 + 0.5 * depth, -26]])
+            top = [[neck * 1.42, 36, 0], [neck * 0.75, 38 + 0.62 * depth, -32], [0, 40 + depth, -36]]
+            flap = np.array([*top, [neck * 0.72, 62 + depth, -34], [neck * 1.35, 52 + 0.5 * depth, -26]])
             flap[:, 0] *= sign
             blend_polygon(canvas, on_trunk(flap), cloth * (1.08 + 0.1 * sign * look.towards_lamp[0]), 0.4 * per_mm)
             blend_lines(canvas, [on_trunk(flap[2:])], cloth * 0.55, 1.2 * per_mm, 0.6)
@@ -192,7 +191,9 @@ def draw_glasses(canvas, scene: 'Scene') -> None:
     inner = eye_x + 2 - half_w
     edge = eye_x + 2 + half_w
     bridge = [[-inner, -1, -26], [-inner * 0.5, -4, -29], [inner * 0.5, -4, -29], [inner, -1, -26]]
-    lines, rims, rings = [bridge], [], []
+    lines: list = [bridge]
+    rims: list = []
+    rings: list = []
     # Filled outlines come out about one pixel wider than drawn.
     thick = max(thickness - 1 / per_mm, 0.05 / per_mm)
     for side in (-1, 1):

@@ -149,7 +149,7 @@ def draw_eye(canvas, eye: Eye, person: Person, camera_matrix, light: EyeLight, s
     lid_mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(lid_mask, [local(outline)], 255, cv2.LINE_AA, 4)
     # The upper lid shades the ball: the opening, moved down and softened, is what the light still reaches.
-    drop = np.float32([[1, 0, 0], [0, 1, 1.7 * unit]])
+    drop = np.array([[1, 0, 0], [0, 1, 1.7 * unit]], np.float32)
     reach = cv2.GaussianBlur(cv2.warpAffine(lid_mask, drop, shape[::-1]), (0, 0), max(1.1 * unit, 0.6))
     ball = _trace(eye, person, camera_matrix, light, (x0, y0), ss, shape, unit)
 
@@ -224,7 +224,7 @@ def _trace(eye: Eye, person: Person, camera_matrix, light: EyeLight, corner, ss:
         [[0.66, 0.70, 0.74], [0.36, 0.38, 0.56], person.iris, person.iris * [-0.15, 0.0, 0.25], [0.26, 0.27, 0.46]]
     )
     shade = np.dstack([0.45 + 0.60 * facing, np.maximum(0.25 + 0.75 * lit, 0)])
-    colour = (parts @ colours.astype(np.float32)) * (shade @ np.float32([light.ambient, light.lamp]))
+    colour = (parts @ colours.astype(np.float32)) * (shade @ np.array([light.ambient, light.lamp], np.float32))
 
     # Reflections on the cornea (radius 7.8 mm, centre 4.9 mm in front of the eyeball's): lamp and screen.
     to_camera = -eye.centre / np.linalg.norm(eye.centre)

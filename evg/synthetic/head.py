@@ -206,14 +206,14 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
         down = down + 12 * person.shape['parting'] * np.clip(x / 28, -1, 1)
     hairline = hairline + np.clip(down, -40, 40) * np.clip(1 - azimuth / 50, 0, 1) ** 0.5
     # Strands run from the crown along meridians; a curl breaks them up.
-    tile = rng.standard_normal((64, 512)).astype(np.float32)
-    tile = cv2.GaussianBlur(tile, (0, 0), sigmaX=0.8, sigmaY=3.0 * (1 - curl) + 0.6)
-    tile /= tile.std()
+    noise = rng.standard_normal((64, 512), dtype=np.float32)
+    tile = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.8, sigmaY=3.0 * (1 - curl) + 0.6)
     around = np.arctan2(x, 40 - z + 0.25 * (y + 110)).astype(np.float32)
     wave = 6 * np.sin(y / 17 + 2 * np.sin(around * 3))
     u = (around / np.pi * 0.5 + 0.5) * 500 + (2 + 3 * curl) * wave / 4
     v = (y + 130) * (0.10 + 0.25 * curl)
-    strand = cv2.remap(tile, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    u, v = u.astype(np.float32), v.astype(np.float32)
+    strand = cv2.remap(tile / tile.std(), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     clump = cv2.resize(rng.standard_normal((8, 8)).astype(np.float32), (n, n), interpolation=cv2.INTER_CUBIC)
     edge = (hairline - y + 2.2 * strand + 1.0 * clump).astype(np.float32)
     soft = 3.0 if person.hair_style != 'buzz' else 6.0

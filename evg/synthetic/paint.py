@@ -54,17 +54,23 @@ def blend_polygon(canvas, points_px, colour, blur_px: float = 0.0, strength: flo
     high = np.minimum(np.ceil(points_px.max(axis=0)) + pad + 1, [width, height]).astype(int)
     if (high - low < 1).any():
         return
-    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-    cv2.fillPoly(mask, [fixed(points_px - low)], 255, cv2.LINE_AA, 4)
+    # A very soft edge needs few pixels: draw it small, enlarge it.
+    step = max(1, int(blur_px / 1.5))
+    across, down = -(-(high - low) // step)
+    mask = np.zeros((down, across), np.uint8)
+    cv2.fillPoly(mask, [fixed((points_px - low + 0.5) / step - 0.5)], 255, cv2.LINE_AA, 4)
     if blur_px > 0.3:
-        mask = cv2.GaussianBlur(mask, (0, 0), blur_px)
+        mask = cv2.GaussianBlur(mask, (0, 0), blur_px / step)
+    if step > 1:
+        mask = cv2.resize(mask, (int(across) * step, int(down) * step), interpolation=cv2.INTER_LINEAR)
+        mask = mask[: high[1] - low[1], : high[0] - low[0]]
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
     colour = np.asarray(colour, np.float32)
     if colour.ndim > 1:
         start = points_px.min(axis=0)
         scale = np.divide(colour.shape[1::-1], np.maximum(points_px.max(axis=0) - start, 1))
         shift = (low - start) * scale - 0.5
-        place = np.float32([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+        place = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float32)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         colour = cv2.warpAffine(colour, place, mask.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     mix(canvas[window], mask.astype(np.float32) * np.float32(strength / 255), colour)

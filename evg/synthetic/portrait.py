@@ -133,8 +133,8 @@ def paint_face(points, person: Person, rng: np.random.Generator):
 
 
 def _paint_skin(sheet: _Sheet, person: Person, rng: np.random.Generator, grain) -> None:
-    mottle = rng.standard_normal((28, 24), dtype=np.float32)
-    mottle = cv2.resize(mottle, sheet.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    few = rng.standard_normal((28, 24), dtype=np.float32)
+    mottle = cv2.resize(few, sheet.shape[::-1], interpolation=cv2.INTER_CUBIC)
     sheet.picture *= (1 + 0.02 * mottle + 0.02 * grain)[..., None]
     eye = person.ipd_mm / 2
     blood = [0.78, 0.80, 1.06]

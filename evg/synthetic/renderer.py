@@ -16,12 +16,15 @@ from evg.synthetic.persons import Person
 
 @dataclass(frozen=True)
 class Look:
-    """What surrounds a person in one frame or clip.
+    """Light, room and camera of one frame or clip.
 
     Attributes:
         towards_lamp: (3,) unit, camera frame.
         lamp, ambient: (3,) linear BGR.
         exposure: factor on everything.
+        blur_px, blur_mm: spread of the lens blur: a part in pixels and a part in mm at the face.
+        noise: spread of the sensor noise, grey levels.
+        quality: of the JPEG.
         seed: of the backdrop.
     """
 
@@ -29,18 +32,32 @@ class Look:
     lamp: NDArray[np.float64]
     ambient: NDArray[np.float64]
     exposure: float
+    blur_px: float
+    blur_mm: float
+    noise: float
+    quality: int
     seed: int
 
 
 def sample_look(rng: np.random.Generator) -> Look:
-    """A random room and light."""
+    """A random light, room and camera."""
     turn, rise = rng.uniform(-1.1, 1.1), rng.uniform(0.05, 0.9)
     lamp_dir = np.array([np.sin(turn) * np.cos(rise), -np.sin(rise), -np.cos(turn) * np.cos(rise)])
     warmth = rng.uniform(-1, 1)
     lamp = np.array([1 - 0.20 * warmth, 1.0, 1 + 0.14 * warmth]) * rng.uniform(0.4, 0.95)
     cool = np.clip(warmth + rng.normal(0, 0.4), -1.2, 1.2)
     ambient = np.array([1 - 0.13 * cool, 1.0, 1 + 0.09 * cool]) * rng.uniform(0.32, 0.62)
-    return Look(lamp_dir, lamp, ambient, rng.uniform(0.75, 1.15), int(rng.integers(2**31)))
+    return Look(
+        towards_lamp=lamp_dir,
+        lamp=lamp,
+        ambient=ambient,
+        exposure=rng.uniform(0.75, 1.15),
+        blur_px=rng.uniform(0.0, 0.5),
+        blur_mm=0.28 * max(rng.standard_normal(), 0),
+        noise=rng.uniform(0.6, 4.0),
+        quality=int(rng.integers(70, 97)),
+        seed=int(rng.integers(2**31)),
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ class Scene:
         return project(np.asarray(points) @ self.rotation.T + self.translation, self.camera_matrix)
 
 
-def render(scene: Scene) -> NDArray[np.uint8]:
+def render(scene: Scene) -> np.ndarray:
     """(H, W, 3) uint8 BGR, without the camera's faults."""
     canvas = draw_backdrop(scene)
     draw_body(canvas, scene)
@@ -109,12 +126,14 @@ def _draw_head(canvas, scene: Scene):
     coarse = (np.arange(-step // 2, box[0] + step, step) + low[0], np.arange(-step // 2, box[1] + step, step) + low[1])
     deepest, hit = _search(_Rays(scene, *coarse))
     # Coarse depths onto the picture's pixels.
-    place = np.float32([[1 / step, 0, 0.5], [0, 1 / step, 0.5]])
+    place = np.array([[1 / step, 0, 0.5], [0, 1 / step, 0.5]], np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     deepest, hit = (cv2.warpAffine(t, place, box, flags=flags, borderMode=cv2.BORDER_REPLICATE) for t in (deepest, hit))
     rays = _Rays(scene, np.arange(low[0], high[0]), np.arange(low[1], high[1]))
     per_mm = np.float32(k[0, 0] / scene.translation[2])
-    alpha = np.clip(0.5 - rays.outside(deepest)[0] * per_mm, 0, 1)
+    # Also just behind the entry: between two bulges of hair the deepest point jumps, and its interpolation misses.
+    gap = np.minimum(rays.outside(deepest)[0], rays.outside(hit + 6)[0])
+    alpha = np.clip(0.5 - gap * per_mm, 0, 1)
     for _ in range(2):
         gap, u, v = rays.outside(hit)
         hit += np.float32(0.8) * np.clip(gap, -8, 8)
@@ -204,16 +223,17 @@ def _noise_sheet(height: int, width: int) -> NDArray[np.uint8]:
     return np.clip(noise * 32 + 128.5, 0, 255).astype(np.uint8)
 
 
-def spoil(picture, rng: np.random.Generator, px_per_mm: float) -> NDArray[np.uint8]:
+def spoil(picture, look: Look, rng: np.random.Generator, px_per_mm: float) -> np.ndarray:
     """Focus, motion, sensor noise and JPEG.
 
     Args:
         picture: (H, W, 3) uint8.
-        rng: source of the faults.
-        px_per_mm: at the face; blur is measured by it, so that a small picture is not blurred more than a large one.
+        look: how strong the faults are.
+        rng: for what changes from frame to frame.
+        px_per_mm: at the face.
     """
     height, width = picture.shape[:2]
-    blur = rng.uniform(0.0, 0.5) + 0.28 * px_per_mm * max(rng.standard_normal(), 0)
+    blur = look.blur_px + look.blur_mm * px_per_mm
     if blur > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
     if rng.random() < 0.15:
@@ -225,7 +245,7 @@ def spoil(picture, rng: np.random.Generator, px_per_mm: float) -> NDArray[np.uin
         picture = cv2.filter2D(picture, -1, kernel / np.float32(kernel.sum()))
     y, x = rng.integers(0, 64, 2)
     noise = _noise_sheet(height, width)[y : y + height, x : x + width]
-    amount = rng.uniform(0.6, 4.0) / 32
+    amount = look.noise / 32
     picture = cv2.addWeighted(picture, 1.0, noise, amount, -128 * amount)
-    quality = int(rng.integers(70, 97))
-    return cv2.imdecode(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    coded = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, look.quality])[1]
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))

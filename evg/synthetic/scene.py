@@ -69,11 +69,7 @@ def rotation_z(angle: float) -> NDArray[np.float64]:
 
 
 def _setups() -> dict[str, Setup]:
-    monitor = dict(
-        screen_px=(1920, 1080),
-        screen_mm=(553.0, 311.0),
-        center_plane_mm=(0.0, 155.5),
-    )
+    monitor_px, monitor_mm, monitor_center_mm = (1920, 1080), (553.0, 311.0), (0.0, 155.5)
     # Both webcams stand a little above the top edge and look slightly down, as EVE's do: the two placement rules of a
     # screen point (offset, pose) differ by about 15 mm. The close one is the same desk through a longer lens.
     monitor_pose = _pose((279.5, 15.0, 3.0), tilt_deg=3.0, turn_deg=0.8, roll_deg=0.3)
@@ -84,7 +80,9 @@ def _setups() -> dict[str, Setup]:
         seat_mm=(0, 25, 600),
         seat_spread_mm=((28, 20, 50), (18, 12, 28)),
         depth_mm=(450, 750),
-        **monitor,
+        screen_px=monitor_px,
+        screen_mm=monitor_mm,
+        center_plane_mm=monitor_center_mm,
     )
     close = Setup(
         size=(160, 96),
@@ -93,7 +91,9 @@ def _setups() -> dict[str, Setup]:
         seat_mm=(0, -36, 590),
         seat_spread_mm=((14, 9, 28), (13, 8, 20)),
         depth_mm=(500, 690),
-        **monitor,
+        screen_px=monitor_px,
+        screen_mm=monitor_mm,
+        center_plane_mm=monitor_center_mm,
     )
 
     # Phones and tablets: GazeCapture's device table (iPhone 6, iPad), camera and screen in one plane.

@@ -103,7 +103,8 @@ class SyntheticWorld:
         self.seed = int(seed)
         self._setup = SETUPS[geometry]
         # Texels about as fine as the picture's pixels at the face.
-        per_mm = self.rig.camera_matrix[0, 0] / self._setup.seat_mm[2]
+        self._camera_matrix = np.asarray(self.rig.camera_matrix)
+        per_mm = self._camera_matrix[0, 0] / self._setup.seat_mm[2]
         self._texels = int(np.clip(round(350 * per_mm), 128, 416))
 
     def frame(self, person: int, index: int, *, clean: bool = False) -> SynthFrame:
@@ -145,20 +146,19 @@ class SyntheticWorld:
         maps = _head_maps(self.seed, person.number, self._texels)
         rotation = head_rotation(state.head_pitchyaw_rad, state.head_roll_rad)
         target = rig.screen_px_to_camera(state.target_px)
-        eyes = tuple(_place_eye(person, side, rotation, state, target) for side in (-1, 1))
-        scene = Scene(rig.image_size, rig.camera_matrix, person, maps, rotation, state.head_mm, eyes, look)
+        right, left = (_place_eye(person, side, rotation, state, target) for side in (-1, 1))
+        scene = Scene(rig.image_size, self._camera_matrix, person, maps, rotation, state.head_mm, (right, left), look)
         picture = render(scene)
         if spoil_rng is not None:
-            picture = spoil(picture, spoil_rng, rig.camera_matrix[0, 0] / state.head_mm[2])
+            picture = spoil(picture, look, spoil_rng, self._camera_matrix[0, 0] / state.head_mm[2])
 
         landmarks = maps.landmarks_mm @ rotation.T + state.head_mm
-        right, left = eyes
         landmarks[36:42] = right.landmarks()
         landmarks[42:48] = left.landmarks()[[3, 2, 1, 0, 5, 4]]
         corners = landmarks[[36, 39, 42, 45]].mean(axis=0)
         origin = (corners + landmarks[[31, 35]].mean(axis=0)) / 2
-        landmarks_px = project(landmarks, rig.camera_matrix)
-        pupils = project(np.stack([eye.pupil_circle() for eye in eyes]), rig.camera_matrix)
+        landmarks_px = project(landmarks, self._camera_matrix)
+        pupils = project(np.stack([eye.pupil_circle() for eye in (right, left)]), self._camera_matrix)
         return SynthFrame(
             image=picture,
             person=person.number,
@@ -211,8 +211,8 @@ def _place_eye(person: Person, side: int, rotation, state: State, target) -> Eye
     kappa = person.kappa_right_rad if side < 0 else person.kappa_left_rad
     turned = eye_rotation(rotation.T @ _unit(target - centre), kappa)
     pitch = vector_to_pitchyaw(-turned[:, 2])[0]
-    curves = (c @ rotation.T + centre for c in lid_curves(person, side, pitch, state.openness))
-    return Eye(centre, rotation @ turned, state.pupil_mm, *curves, side)
+    upper, lower, crease = (c @ rotation.T + centre for c in lid_curves(person, side, pitch, state.openness))
+    return Eye(centre, rotation @ turned, state.pupil_mm, upper, lower, crease, side)
 
 
 def _unit(vector) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 hm_weight = 1.0
 off_weight = 1.0
 pog_weight = 0.0
+l1_penalty = 0.0  # the original's weight_decay: wd * (wd + sum |w|)
 codec = dict(type='VPHeatmapCodec', input_frame='@input_frame', vp_size_px='@vp_size_px', ppm='@ppm')
 codecs = dict(gaze='@codec')
 model = dict(
@@ -14,5 +15,6 @@ model = dict(
     ),
     losses=dict(pog=dict(type='PoGLoss', codec='@codec', weight='@pog_weight')),
     codecs='@codecs',
+    l1_penalty='@l1_penalty',
     data_preprocessor='@preprocessor',
 )

@@ -34,7 +34,9 @@ class FaceCrop(BaseTransform):
             return results
         box = results['gt_face_box_px']
         if box is None:
-            raise UserError(f'FaceCrop needs a face box, which {results["sample_id"]} does not have: set face_crop_ratio=0')
+            raise UserError(
+                f'FaceCrop needs a face box, which {results["sample_id"]} does not have: set face_crop_ratio=0'
+            )
         center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * self.scale
         results['keep_box_px'] = np.concatenate([center - half, center + half])
         return results
@@ -127,8 +129,9 @@ class Warp(BaseTransform):
         mean_color = cv2.mean(image)[:3] if 'keep_box_px' in results else None
         factor = int(1 / max(np.abs(matrix[:, :2]).sum(axis=1))) if self.antialias else 1
         if factor > 1:
-            width, height = image.shape[1] // factor * factor, image.shape[0] // factor * factor
-            image = cv2.resize(image[:height, :width], (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+            reduced = (image.shape[1] // factor, image.shape[0] // factor)
+            whole = image[: reduced[1] * factor, : reduced[0] * factor]
+            image = cv2.resize(whole, reduced, interpolation=cv2.INTER_AREA)
             # x = factor * x_reduced + (factor - 1) / 2, pixel centres at integers.
             matrix = compose_affine(matrix, np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]]))
         results['img'] = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)

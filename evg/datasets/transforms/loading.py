@@ -34,7 +34,9 @@ def read_image(path: str) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise UserError(f'cannot read the picture {path}: {error.strerror}; prepare the data again or mend data_root') from error
+        raise UserError(
+            f'cannot read the picture {path}: {error.strerror}; prepare the data again or mend data_root'
+        ) from error
     # A JPEG that was cut short decodes to a picture with a grey rest, without an error.
     if data[:2].tobytes() == b'\xff\xd8' and b'\xff\xd9' not in data[-64:].tobytes():
         raise UserError(f'the picture {path} is cut short (no end-of-image marker); prepare the data again')

@@ -43,7 +43,9 @@ class GaussianTarget(BaseTransform):
         for codec in self.codecs:
             value = results.get(codec.label)
             if value is None:
-                raise UserError(f'{type(codec).__name__} needs {codec.label}, which {results["sample_id"]} does not have')
+                raise UserError(
+                    f'{type(codec).__name__} needs {codec.label}, which {results["sample_id"]} does not have'
+                )
             targets.update(codec.encode(value))
         results['targets'] = targets
         return results

@@ -31,7 +31,7 @@ class HeatmapHead(nn.Module):
         super().__init__()
         self.branch = conv_branch(in_channels, head_conv, 1)
         # sigmoid(-2.19) = 0.1: almost every cell is background at the start (CornerNet).
-        nn.init.constant_(self.branch[-1].bias, -2.19)
+        nn.init.constant_(self.branch[-1].bias, -2.19)  # type: ignore[arg-type]  # a convolution's, see conv_branch
         self.criterion = LOSSES.build(loss or dict(type='HeatmapFocalLoss'))
         self.loss_weight = loss_weight
 

@@ -24,8 +24,8 @@ class OffsetHead(nn.Module):
         super().__init__()
         self.branch = conv_branch(in_channels, head_conv, 2)
         for layer in (self.branch[0], self.branch[2]):
-            nn.init.normal_(layer.weight, std=0.001)
-            nn.init.zeros_(layer.bias)
+            nn.init.normal_(layer.weight, std=0.001)  # type: ignore[arg-type]  # a convolution's, see conv_branch
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.loss_weight = loss_weight
 
     def forward(self, features: Tensor) -> Tensor:

@@ -32,8 +32,11 @@ class DeconvNeck(nn.Module):
         steps: list[nn.Module] = []
         for width in channels:
             if refine is not None:
-                conv = ModulatedDeformConv(in_channels, width) if refine == 'dcn' else nn.Conv2d(in_channels, width, 3, padding=1)
-                steps += [conv, nn.BatchNorm2d(width, momentum=_BN_MOMENTUM), nn.ReLU(inplace=True)]
+                steps += [
+                    _refine_conv(refine, in_channels, width),
+                    nn.BatchNorm2d(width, momentum=_BN_MOMENTUM),
+                    nn.ReLU(inplace=True),
+                ]
                 in_channels = width
             deconv = nn.ConvTranspose2d(in_channels, width, 4, stride=2, padding=1, bias=False)
             if refine is not None:
@@ -49,6 +52,12 @@ class DeconvNeck(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) to (B, out_channels, h * upscale, w * upscale)."""
         return self.steps(features)
+
+
+def _refine_conv(kind: str, in_channels: int, out_channels: int) -> nn.Module:
+    if kind == 'dcn':
+        return ModulatedDeformConv(in_channels, out_channels)
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
 class ModulatedDeformConv(nn.Module):
@@ -67,10 +76,10 @@ class ModulatedDeformConv(nn.Module):
         self.conv = DeformConv2d(in_channels, out_channels, kernel_size=3, padding=1)
         bound = 1 / math.sqrt(in_channels * 9)
         nn.init.uniform_(self.conv.weight, -bound, bound)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]  # None only with bias=False
         self.offset_mask = nn.Conv2d(in_channels, 27, kernel_size=3, padding=1)
         nn.init.zeros_(self.offset_mask.weight)
-        nn.init.zeros_(self.offset_mask.bias)
+        nn.init.zeros_(self.offset_mask.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) to (B, out_channels, h, w)."""
