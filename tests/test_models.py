@@ -126,17 +126,33 @@ def test_offset_loss_by_hand():
     assert float(head.loss({'offset': offset}, targets)['loss_off']) == pytest.approx(1.2 / 4)
 
 
-def test_pog_loss_is_off_at_weight_0_and_falls_to_0_at_the_truth():
+@pytest.mark.parametrize('formulation', ['mean_distance', 'distance_of_mean'])
+def test_pog_loss_by_hand(formulation):
     codec = VPHeatmapCodec(InputFrame((160, 96), 0), (640, 720), 1.0, fit='contain')
     targets = {k: torch.as_tensor(v)[None] for k, v in codec.encode((400.0, 500.0)).items()}
-    logits = torch.full((1, 1, 24, 40), -20.0)
-    logits.view(-1)[targets['target_index']] = 20.0
-    outputs = {'heatmap': logits, 'offset': targets['target_offset'].view(1, 2, 1, 1).expand(1, 2, 24, 40)}
-    assert PoGLoss(codec, 0.0)(outputs, targets) == {}
-    assert float(PoGLoss(codec, 1.0)(outputs, targets)['loss_pog']) == pytest.approx(0, abs=1e-6)
-    off = {**outputs, 'offset': outputs['offset'] + torch.tensor([3.0, 0.0]).view(1, 2, 1, 1)}
-    # Smooth L1 of (3, 0) cells with beta 1: (2.5 + 0) / 2.
-    assert float(PoGLoss(codec, 2.0)(off, targets)['loss_pog']) == pytest.approx(2 * 2.5 / 2, rel=1e-5)
+    column, row = int(targets['target_index']) % 40, int(targets['target_index']) // 40
+
+    def loss(*peaks, shift=0.0):
+        logits = torch.full((1, 1, 24, 40), -20.0)
+        for dx in peaks:
+            logits[0, 0, row, column + dx] = 20.0
+        offset = targets['target_offset'].view(1, 2, 1, 1).expand(1, 2, 24, 40) + torch.tensor([shift, 0.0]).view(1, 2, 1, 1)
+        out = PoGLoss(codec, 2.0, formulation)({'heatmap': logits, 'offset': offset}, targets)
+        return float(out['loss_pog'])
+
+    # The truth costs (almost) nothing, three cells beside it 2 x 3, by offset or by cell.
+    assert loss(0) == pytest.approx(0, abs=3e-3)
+    assert loss(0, shift=3.0) == pytest.approx(6, rel=1e-4)
+    assert loss(3) == pytest.approx(6, rel=1e-4)
+    # Two modes at +-4 cells: a drawn point is off by 4, their mean by nothing.
+    assert loss(-4, 4) == pytest.approx({'mean_distance': 8, 'distance_of_mean': 0}[formulation], abs=3e-3)
+
+
+def test_pog_loss_is_off_at_weight_0_and_names_its_formulations():
+    codec = VPHeatmapCodec(InputFrame((160, 96), 0), (640, 720), 1.0, fit='contain')
+    assert PoGLoss(codec, 0.0)({}, {}) == {}
+    with pytest.raises(ValueError, match='distance_of_mean'):
+        PoGLoss(codec, 1.0, 'x')
 
 
 def _batch(codec_names=('gaze',), size=3):

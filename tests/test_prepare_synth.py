@@ -149,6 +149,12 @@ def processes_of(parent):
     return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
 
+def runs(pid):
+    """Whether the process is there and no zombie."""
+    file = Path(f'/proc/{pid}/cmdline')
+    return file.exists() and file.read_bytes() != b''
+
+
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
@@ -176,17 +182,16 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
 
     killed = start('2')
     wait_for(lambda: len(finished()) >= 2)
-    children = processes_of(killed.pid)
+    workers = processes_of(killed.pid)
     killed.kill()
-    killed.communicate()
-    # No orphan goes on beside the next run.
-    wait_for(
-        lambda: (
-            not any(
-                Path(f'/proc/{pid}/cmdline').exists() and Path(f'/proc/{pid}/cmdline').read_bytes() for pid in children
-            )
-        )
-    )
+    # Not communicate(): workers that outlive their parent would hold the pipes open.
+    killed.wait()
+    try:
+        wait_for(lambda: not any(map(runs, workers)), 20)
+    finally:
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)
+        killed.communicate()
     first = finished()
     assert 2 <= len(first) < persons
     assert not (out / INDEX_NAME).exists()

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, Ellipse, Polygon, Rectangle
+from numpy.typing import NDArray
 
 from evg.geometry import Rig, VirtualPlane, pitchyaw_to_vector, plane_point_by_pose, plane_point_by_ray
 
@@ -28,6 +29,11 @@ def desk(tilt_deg: float = 0, above_mm: float = 0) -> Rig:
         screen_center_plane_mm=(0, 155.5),
         screen_to_camera=transform,
     )
+
+
+def by(point, x: float, y: float) -> NDArray[np.float64]:
+    """A point (2,) moved by (x, y)."""
+    return np.add(point, (x, y))
 
 
 def arrow(axes: Axes, start, end, color: str, width: float = 2.2) -> None:
@@ -60,12 +66,12 @@ def user_view(axes: Axes, rig: Rig) -> None:
     note(axes, (low[0] + 12, low[1] + 62), 'px = size / 2 + ppm * (u, v)', PLANE, ha='left')
     first, last = rig.offset_screen_px_to_plane([[0, 0], [1920, 1080]])
     axes.add_patch(Rectangle(first, *(last - first), fc='#fff5ea', ec=SCREEN, lw=2.2))
-    arrow(axes, first, first + (110, 0), SCREEN)
-    arrow(axes, first, first + (0, 110), SCREEN)
-    note(axes, first + (124, 22), 'screen x', SCREEN, ha='left')
-    note(axes, first + (-14, 100), 'screen y', SCREEN, ha='right')
+    arrow(axes, first, by(first, 110, 0), SCREEN)
+    arrow(axes, first, by(first, 0, 110), SCREEN)
+    note(axes, by(first, 124, 22), 'screen x', SCREEN, ha='left')
+    note(axes, by(first, -14, 100), 'screen y', SCREEN, ha='right')
     axes.add_patch(Circle(first, 7, color=SCREEN))
-    note(axes, first + (-14, 22), 'screen (0, 0)', SCREEN, ha='right')
+    note(axes, by(first, -14, 22), 'screen (0, 0)', SCREEN, ha='right')
 
     arrow(axes, (0, 0), (210, 0), PLANE)
     note(axes, (150, -24), "u  (user's right)", PLANE, ha='left')
@@ -88,7 +94,7 @@ def user_view(axes: Axes, rig: Rig) -> None:
         'plane mm ({:.1f}, {:.1f})'.format(*point),
         'VP px ({:.1f}, {:.1f})'.format(*plane.from_mm(point)),
     ]
-    note(axes, point + (-26, 20), '\n'.join(lines), GAZE, ha='right')
+    note(axes, by(point, -26, 20), '\n'.join(lines), GAZE, ha='right')
     note(axes, (-560, 450), "user's left", PALE, ha='left')
     note(axes, (560, 450), "user's right", PALE, ha='right')
     arrow(axes, (-330, 450), (-400, 450), PALE)
@@ -103,16 +109,16 @@ def picture_view(axes: Axes) -> None:
     axes.add_patch(Polygon([(560, 1080), (660, 930), (1260, 930), (1360, 1080)], fc='#c9d3df', ec='none'))
     axes.add_patch(Ellipse(center, 640, 780, fc='#f0d3bd', ec='#b98d6d', lw=1.5))
     for x in (-120, 120):
-        axes.add_patch(Ellipse(center + (x, -90), 120, 62, fc='white', ec='#7a5a45'))
-        axes.add_patch(Circle(center + (x, -90), 25, color='#4c6b8a'))
+        axes.add_patch(Ellipse(by(center, x, -90), 120, 62, fc='white', ec='#7a5a45'))
+        axes.add_patch(Circle(by(center, x, -90), 25, color='#4c6b8a'))
     axes.add_patch(Polygon(center + np.array([(-26, 80), (0, -10), (26, 80)]), fill=False, ec='#b98d6d', lw=1.5))
-    axes.add_patch(Arc(center + (0, 175), 200, 100, theta1=20, theta2=160, ec='#a5584f', lw=2))
+    axes.add_patch(Arc(by(center, 0, 175), 200, 100, theta1=20, theta2=160, ec='#a5584f', lw=2))
     note(axes, (320, 470), "user's\nright eye")
     note(axes, (1600, 470), "user's\nleft eye")
     for x, eye in ((430, 770), (1490, 1150)):
         axes.plot([x, eye], [470, 470], color=PALE, lw=1)
     # The directions of +pitch and +yaw in the picture are those of the unit vectors.
-    origin = center + (0, 20)
+    origin = by(center, 0, 20)
     for name, angles, length, at in (
         ('+ pitch: looks up', (0.4, 0), 1250, (960, 40)),
         ("+ yaw: looks to the\nuser's right, which is\nleft in the picture", (0, 0.4), 1250, (340, 780)),
@@ -121,7 +127,7 @@ def picture_view(axes: Axes) -> None:
         arrow(axes, origin, origin + length * direction, GAZE, 2.8)
         note(axes, at, name, GAZE)
     axes.add_patch(Circle(origin, 14, color=GAZE, zorder=5))
-    note(axes, origin + (40, 22), 'face origin', GAZE, ha='left')
+    note(axes, by(origin, 40, 22), 'face origin', GAZE, ha='left')
     arrow(axes, (0, 0), (330, 0), CAMERA)
     arrow(axes, (0, 0), (0, 330), CAMERA)
     note(axes, (350, 44), 'x, camera x', CAMERA, ha='left')
@@ -141,7 +147,7 @@ def side_view(axes: Axes) -> None:
     axes.axvline(0, color=PLANE, lw=1.6, ls=(0, (5, 4)))
     note(axes, (10, 560), "plane: the camera's z = 0", PLANE, ha='left')
     axes.plot(*zip(edge, foot, strict=True), color=SCREEN, lw=6, solid_capstyle='round')
-    note(axes, foot + (14, 10), 'screen', SCREEN, ha='left')
+    note(axes, by(foot, 14, 10), 'screen', SCREEN, ha='left')
     arrow(axes, (0, 0), (120, 0), CAMERA)
     arrow(axes, (0, 0), (0, 95), CAMERA)
     note(axes, (126, -6), 'camera z', CAMERA, ha='left')
@@ -164,10 +170,10 @@ def side_view(axes: Axes) -> None:
     note(axes, (510, 168), 'pitch, here < 0: down', GAZE)
     axes.plot([470, 416], [152, 88], color=GAZE, lw=0.8)
     axes.add_patch(Circle(eye, 15, fc='white', ec=INK, lw=1.6, zorder=6))
-    note(axes, eye + (0, -34), 'face origin')
+    note(axes, by(eye, 0, -34), 'face origin')
     axes.plot([target[0], 0], [target[1], target[1]], color=PLANE, lw=1, ls=':')
     axes.add_patch(Circle(target, 8, color=GAZE, zorder=6))
-    note(axes, target + (18, 14), 'target', GAZE, ha='left')
+    note(axes, by(target, 18, 14), 'target', GAZE, ha='left')
     for at, name, text_y in (
         (laid, "rule 'offset': the screen is\nlaid into the plane, its top\nedge at the camera", 190),
         (drop, 'projection: z is dropped', 280),
@@ -195,8 +201,8 @@ def top_view(axes: Axes) -> None:
     axes.add_patch(Circle((0, 0), 11, color=CAMERA, zorder=6))
     note(axes, (0, -42), 'camera', CAMERA)
     eye, target = np.array([0.0, 560.0]), np.array([215.0, 0.0])
-    axes.add_patch(Ellipse(eye + (0, 58), 330, 90, fc='#c9d3df', ec='none'))
-    axes.add_patch(Circle(eye + (0, 20), 68, fc='#f0d3bd', ec='#b98d6d', lw=1.5))
+    axes.add_patch(Ellipse(by(eye, 0, 58), 330, 90, fc='#c9d3df', ec='none'))
+    axes.add_patch(Circle(by(eye, 0, 20), 68, fc='#f0d3bd', ec='#b98d6d', lw=1.5))
     axes.plot(*zip(eye, target, strict=True), color=GAZE, lw=1.4)
     direction = (target - eye) / np.linalg.norm(target - eye)
     arrow(axes, eye, eye + 240 * direction, GAZE, 3)
@@ -206,7 +212,7 @@ def top_view(axes: Axes) -> None:
     axes.add_patch(Arc(eye, 360, 360, theta1=270, theta2=270 + angle, ec=GAZE, lw=1.6))
     note(axes, (-14, 390), '+ yaw', GAZE, ha='right')
     axes.add_patch(Circle(target, 9, color=GAZE, zorder=6))
-    note(axes, target + (0, -42), 'target', GAZE)
+    note(axes, by(target, 0, -42), 'target', GAZE)
     axes.add_patch(Circle(eye, 9, color=INK, zorder=6))
     note(axes, (-200, 520), 'face origin')
     axes.plot([-130, -12], [523, 556], color=PALE, lw=1)

@@ -142,18 +142,27 @@ class VPHeatmapCodec:
             'pred_score': peak_logit.sigmoid(),
         }
 
-    def expected_cell(self, outputs: dict[str, Tensor], power: float = 2.0) -> Tensor:
-        """Mean cell (B, 2) under the heatmap, differentiable: cells plus offsets weighted by p^power.
+    def cell_distribution(self, outputs: dict[str, Tensor], power: float = 2.0) -> tuple[Tensor, Tensor]:
+        """The heatmap as a distribution over points, differentiable.
 
-        p is the sigmoid of the heatmap; the power keeps the many weak background cells from pulling to the centre.
+        Args:
+            outputs: as for `decode`.
+            power: weights are p^power, p the sigmoid of the heatmap, normalised to sum 1. A power above 1 keeps the many
+                weak background cells from pulling to the centre.
+
+        Returns:
+            weights (B, N) and the cells with their offsets (B, N, 2).
         """
         logits = outputs['heatmap'].float().flatten(1)
-        weight = torch.softmax(power * torch.nn.functional.logsigmoid(logits), dim=1)
+        weights = torch.softmax(power * torch.nn.functional.logsigmoid(logits), dim=1)
         corners = cell_corners(torch.arange(logits.shape[1], device=logits.device), self.grid_size[0])
-        cell = weight @ corners
-        if 'offset' in outputs:
-            return cell + torch.einsum('bn,bcn->bc', weight, outputs['offset'].float().flatten(2))
-        return cell + 0.5
+        offset = outputs['offset'].float().flatten(2).transpose(1, 2) if 'offset' in outputs else 0.5
+        return weights, corners + offset + torch.zeros_like(weights)[..., None]
+
+    def expected_cell(self, outputs: dict[str, Tensor], power: float = 2.0) -> Tensor:
+        """Mean cell (B, 2) of `cell_distribution`: a soft arg max."""
+        weights, cells = self.cell_distribution(outputs, power)
+        return torch.einsum('bn,bnc->bc', weights, cells)
 
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The original's "pog loss" as a figure for the log.

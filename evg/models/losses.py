@@ -27,30 +27,42 @@ class HeatmapFocalLoss(nn.Module):
 
 @LOSSES.register_module()
 class PoGLoss(nn.Module):
-    """Distance between the expected and the true point of gaze, with a gradient.
+    """Distance between the predicted and the true point of gaze, in cells, with a gradient.
 
-    EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). This one takes
-    the codec's expected cell, the mean of cells plus offsets under p^power, and the smooth L1 distance to the true
-    cell.
+    EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). Two formulations
+    over the codec's `cell_distribution`:
+        'mean_distance': sum_i w_i |c_i - t|, the expected error of a point drawn from the heatmap. Every wrong mode costs.
+        'distance_of_mean': |sum_i w_i c_i - t|, the error of the soft arg max. Modes on opposite sides cancel.
 
     Args:
         codec: the codec of the heatmap.
         weight: factor of the loss; 0 switches it off.
+        formulation: one of the two.
         power: exponent on the heatmap's probabilities.
-        beta: cells below which the distance counts quadratically.
     """
 
-    def __init__(self, codec, weight: float = 0.0, power: float = 2.0, beta: float = 1.0):
+    def __init__(self, codec, weight: float = 0.0, formulation: str = 'mean_distance', power: float = 2.0):
         super().__init__()
+        if formulation not in ('mean_distance', 'distance_of_mean'):
+            raise ValueError(f"formulation must be 'mean_distance' or 'distance_of_mean', not {formulation!r}")
         self.codec = CODECS.build(codec)
         self.weight = weight
+        self.formulation = formulation
         self.power = power
-        self.beta = beta
 
     def forward(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weighted loss in cells, or nothing where the weight is 0."""
         if not self.weight:
             return {}
-        cell = self.codec.expected_cell(outputs, self.power)
         true_cell = self.codec.vp_to_cell(targets['target_vp_px'])
-        return {'loss_pog': self.weight * functional.smooth_l1_loss(cell, true_cell, beta=self.beta)}
+        if self.formulation == 'mean_distance':
+            weights, cells = self.codec.cell_distribution(outputs, self.power)
+            distance = (weights * _length(cells - true_cell[:, None])).sum(dim=1)
+        else:
+            distance = _length(self.codec.expected_cell(outputs, self.power) - true_cell)
+        return {'loss_pog': self.weight * distance.mean()}
+
+
+def _length(vectors: Tensor) -> Tensor:
+    # Rounded off at 0, where the gradient of a length does not exist.
+    return (vectors.square().sum(dim=-1) + 1e-6).sqrt()
