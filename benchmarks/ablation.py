@@ -68,7 +68,8 @@ def main() -> None:
     for name, values in results.items():
         mean, half = mean_ci95(values)
         print(f'| {name} | {mean:.1f} | +- {half:.1f} | {", ".join(f"{v:.1f}" for v in values)} |')
-    write_json(out / 'ablation.json', {'config': args.config, 'metric': args.metric, 'seeds': args.seeds, 'results': results})
+    summary = {'config': args.config, 'metric': args.metric, 'seeds': args.seeds, 'results': results}
+    write_json(out / 'ablation.json', summary)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import torch
 from conftest import CONFIGS, ROOT
 
 from evg.config import load_config
-from evg.datasets import collate_gaze
+from evg.datasets.collate import collate_gaze
 from evg.registry import CODECS, DATASETS, MODELS
 
 DATA = {'data/eve': 'synth_eve', 'data/synth': 'synth_eve', 'data/synth_close': 'synth_close'}

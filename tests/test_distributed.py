@@ -20,7 +20,8 @@ def _torchrun(*args):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-port', str(port), *map(str, args)]
+    start = ['-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-port', str(port)]
+    command = [sys.executable, *start, *map(str, args)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
@@ -45,5 +46,6 @@ def test_two_processes_give_the_figures_of_one(synth_close, tmp_path):
 
 
 def test_launcher_without_torchrun_says_how_to_start(synth_close, tmp_path):
-    done = run_tool('train', CONFIG, '--launcher', 'pytorch', '--work-dir', tmp_path, '--cfg-options', f'data_root={synth_close}', code=2)
+    options = ['--work-dir', tmp_path, '--cfg-options', f'data_root={synth_close}']
+    done = run_tool('train', CONFIG, '--launcher', 'pytorch', *options, code=2)
     assert 'torchrun --nproc-per-node 2' in done.stderr

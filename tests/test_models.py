@@ -136,7 +136,7 @@ def test_pog_loss_by_hand(formulation):
         logits = torch.full((1, 1, 24, 40), -20.0)
         for dx in peaks:
             logits[0, 0, row, column + dx] = 20.0
-        offset = targets['target_offset'].view(1, 2, 1, 1).expand(1, 2, 24, 40) + torch.tensor([shift, 0.0]).view(1, 2, 1, 1)
+        offset = (targets['target_offset'] + torch.tensor([shift, 0.0])).view(1, 2, 1, 1).expand(1, 2, 24, 40)
         out = PoGLoss(codec, 2.0, formulation)({'heatmap': logits, 'offset': offset}, targets)
         return float(out['loss_pog'])
 

@@ -108,6 +108,8 @@ def test_light_rooms_stay_light(path):
         ('evg.structures', ('torch', 'cv2', 'mmengine')),
         ('evg.config', ('torch', 'cv2', 'mmengine')),
         ('evg.synthetic', ('torch', 'mmengine', 'mmcv')),
+        ('evg.datasets.synth', ('torch', 'mmengine', 'mmcv')),
+        ('evg.datasets.eve', ('torch', 'mmengine', 'mmcv')),
     ],
 )
 def test_what_an_import_brings_along(module, absent):

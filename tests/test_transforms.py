@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evg.codecs import FaceCenterCodec, VPHeatmapCodec
-from evg.datasets import collate_gaze
+from evg.datasets.collate import collate_gaze
 from evg.datasets.transforms import (
     Affine,
     FaceCrop,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
-from evg.engine.launch import build_runner, load_weights, choose_gpu
+from evg.engine.launch import build_runner, choose_gpu, load_weights
 from evg.engine.show import prediction_sheets, spread
 from evg.engine.storage import load_checkpoint_file
 from evg.errors import run_tool

@@ -147,8 +147,8 @@ class VPHeatmapCodec:
 
         Args:
             outputs: as for `decode`.
-            power: weights are p^power, p the sigmoid of the heatmap, normalised to sum 1. A power above 1 keeps the many
-                weak background cells from pulling to the centre.
+            power: weights are p^power, p the sigmoid of the heatmap, normalised to sum 1. A power above 1 keeps the
+                many weak background cells from pulling to the centre.
 
         Returns:
             weights (B, N) and the cells with their offsets (B, N, 2).

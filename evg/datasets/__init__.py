@@ -1,7 +1,4 @@
-"""Data sets: the annotation index, the dataset over it, and the transforms of its pipeline."""
+"""Data sets: the annotation index, readers that make one, the dataset over it, and the transforms of its pipeline.
 
-from . import transforms
-from .collate import collate_gaze
-from .gaze_dataset import GazeDataset
-
-__all__ = ['GazeDataset', 'collate_gaze', 'transforms']
+Nothing is imported here, so that the readers' worker processes start without torch.
+"""

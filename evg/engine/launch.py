@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -99,7 +99,7 @@ def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) 
     state = checkpoint.get('state_dict')
     if state is None:
         raise UserError(f'{path} has no state_dict: it is not a checkpoint of evg')
-    model = model.module if is_model_wrapper(model) else model
+    model = cast(torch.nn.Module, model.module) if is_model_wrapper(model) else model
     own = model.state_dict()
     missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evg.datasets import GazeDataset, collate_gaze
+from evg.datasets.collate import collate_gaze
+from evg.datasets.gaze_dataset import GazeDataset
 from evg.models import GazeEstimator
 from evg.visualization import sample_sheet
 

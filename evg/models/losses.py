@@ -31,7 +31,8 @@ class PoGLoss(nn.Module):
 
     EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). Two formulations
     over the codec's `cell_distribution`:
-        'mean_distance': sum_i w_i |c_i - t|, the expected error of a point drawn from the heatmap. Every wrong mode costs.
+        'mean_distance': sum_i w_i |c_i - t|, the expected error of a point drawn from the heatmap. Every wrong mode
+            costs.
         'distance_of_mean': |sum_i w_i c_i - t|, the error of the soft arg max. Modes on opposite sides cancel.
 
     Args:

@@ -1,5 +1,5 @@
 # The synthetic world seen close up, small enough for a CPU; `make quickstart` makes it:
-# python tools/prepare_data.py synth --out data/synth_close --persons 300 --frames 40 --geometry close --size 160 96
+# python tools/prepare_data.py synth --out data/synth_close --persons 400 --frames 40 --geometry close --size 160 96
 _base_ = './frames.py'
 data_root = 'data/synth_close'
 input_frame = dict(size=(160, 96), pad=0)
