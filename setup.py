@@ -28,6 +28,7 @@ setup(
         'opencv-python>=4.10',
         'pyarrow>=17',
         'h5py>=3.11',
+        'scipy>=1.11',
         'av>=13',
         'calflops>=0.3.2',
         'transformers',  # imported by calflops, not declared by it
@@ -35,6 +36,7 @@ setup(
         'onnxscript',
         'onnxruntime>=1.20',
         'tensorboard>=2.17',
+        'matplotlib>=3.8',
         'tqdm>=4.66',
     ],
     extras_require={

@@ -45,7 +45,9 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
+        # Torch hands on an error of a loader's worker with the whole traceback as its text.
+        text = str(error).rpartition('UserError: ')[2] if 'Original Traceback' in str(error) else str(error)
+        lines = [line.strip() for line in text.splitlines()]
         print(f'error: {" ".join(line for line in lines if line)}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

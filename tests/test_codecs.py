@@ -110,6 +110,20 @@ def test_expectation_read_out_of_two_equal_peaks():
     np.testing.assert_allclose(cell, [[40.5, 20.5]], atol=1e-3)
 
 
+def test_softmax_heatmap_and_score():
+    codec = _codec((480, 270), (3840, 2160), 3.3, activation='softmax', read_out='expectation')
+    targets = codec.encode((1000.0, 900.0))
+    # A perfect softmax: the log of the target's Gaussian. Its score is 1, a flat one's nearly 0.
+    logits = torch.from_numpy(targets['target_heatmap'])[None].clamp(min=1e-12).log()
+    perfect = {'heatmap': logits + 5.0, 'offset': _as_outputs(targets)['offset']}
+    decoded = codec.decode(perfect)
+    assert float(decoded['pred_score'][0]) == pytest.approx(1, abs=0.02)
+    assert decoded['pred_vp_px'][0].numpy() == pytest.approx((1000, 900), abs=0.5)
+    flat = codec.decode({'heatmap': torch.zeros_like(logits)})
+    assert float(flat['pred_score'][0]) == pytest.approx(2 * np.pi * (11 / 6) ** 2 / (128 * 72), rel=1e-4)
+    assert flat['pred_vp_px'][0].numpy() == pytest.approx((1920, 1080), abs=1)
+
+
 def test_expected_cell_has_a_gradient_towards_the_target():
     codec = _codec((160, 96), (640, 720), 1.0, pad=0, fit='contain')
     logits = torch.zeros(1, 1, *codec.grid_size[::-1], requires_grad=True)
@@ -121,7 +135,12 @@ def test_expected_cell_has_a_gradient_towards_the_target():
 
 def test_sigma_instead_of_the_rule_and_bad_options():
     assert _codec(sigma=3).radius == 9
-    for options, message in [(dict(sigma=0), 'sigma'), (dict(fit='x'), 'fit'), (dict(read_out='x'), 'read_out')]:
+    for options, message in [
+        (dict(sigma=0), 'sigma'),
+        (dict(fit='x'), 'fit'),
+        (dict(read_out='x'), 'read_out'),
+        (dict(activation='x'), 'activation'),
+    ]:
         with pytest.raises(ValueError, match=message):
             _codec(**options)
     with pytest.raises(ValueError, match='stride'):

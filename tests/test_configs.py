@@ -11,7 +11,14 @@ from evg.config import load_config
 from evg.datasets.collate import collate_gaze
 from evg.registry import CODECS, DATASETS, MODELS
 
-DATA = {'data/eve': 'synth_eve', 'data/synth': 'synth_eve', 'data/synth_close': 'synth_close'}
+# Which fixture stands in for a data set: any index in a geometry of the same kind.
+DATA = {
+    'data/eve': 'synth_eve',
+    'data/eve_640': 'synth_eve',
+    'data/synth': 'synth_eve',
+    'data/synth_640': 'synth_eve',
+    'data/synth_close': 'synth_close',
+}
 
 
 def _load(path, request):

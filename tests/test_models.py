@@ -12,7 +12,7 @@ from evg.models.backbones import MobileNetV2, NanoNet, ResNet
 from evg.models.data_preprocessor import GazePreprocessor
 from evg.models.estimator import GazeEstimator
 from evg.models.heads import OffsetHead
-from evg.models.losses import HeatmapFocalLoss, PoGLoss
+from evg.models.losses import HeatmapCrossEntropyLoss, HeatmapFocalLoss, PoGLoss
 from evg.models.necks import DeconvNeck
 from evg.models.necks.deconv import ModulatedDeformConv
 from evg.structures import GazeDataSample
@@ -117,6 +117,24 @@ def test_focal_loss_is_finite_for_extreme_logits_and_empty_targets(dtype):
     assert float(HeatmapFocalLoss()(torch.full((2, 1, 4, 4), -80.0), target)) == 0
 
 
+def test_cross_entropy_against_float64_numpy():
+    rng = np.random.default_rng(0)
+    target = np.stack(
+        [
+            VPHeatmapCodec(InputFrame((160, 96), 0), (640, 720), 1.0).encode(p)['target_heatmap']
+            for p in rng.uniform(0, 640, (3, 2))
+        ]
+    )
+    logits = rng.normal(0, 3, target.shape)
+    expected = []
+    for x, t in zip(logits.reshape(3, -1), target.reshape(3, -1).astype(np.float64), strict=True):
+        log_p = x - np.log(np.exp(x).sum())
+        expected.append(-(t / t.sum() * log_p).sum())
+    got = HeatmapCrossEntropyLoss()(torch.from_numpy(logits), torch.from_numpy(target))
+    assert float(got) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(HeatmapCrossEntropyLoss()(torch.from_numpy(logits), torch.zeros(target.shape))) == 0
+
+
 def test_offset_loss_by_hand():
     head = OffsetHead(4)
     offset = torch.zeros(2, 2, 3, 4)
@@ -208,6 +226,12 @@ def test_l1_penalty_is_the_originals():
     weights = [p.detach().numpy().astype(np.float64) for n, p in model.named_parameters() if 'weight' in n]
     expected = 1e-3 * (1e-3 + sum(np.abs(w).sum() for w in weights))
     assert float(model(**data, mode='loss')['loss_l1'].detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_input_that_does_not_fit_the_backbone_is_named():
+    codec = {**CODEC, 'input_frame': dict(size=(160, 100), pad=0)}
+    with pytest.raises(ValueError, match=r"160 x 100 px is no multiple of the backbone's stride 32"):
+        GazeEstimator(dict(type='NanoNet'), dict(h=dict(type='HeatmapHead')), dict(gaze=codec), dict(type='DeconvNeck'))
 
 
 def test_a_head_can_be_removed_and_a_wrong_stride_is_named():

@@ -93,7 +93,10 @@ def test_flip_mirrors_everything():
     for old, new in ((0, 9), (1, 8), (2, 7), (3, 6), (4, 11), (5, 10)):
         assert points[new].tolist() == [479 - before[old][0], before[old][1]]
         assert points[old].tolist() == [479 - before[new][0], before[new][1]]
-    assert results['gt_pupil_landmarks_px'].reshape(2, 8, 2)[1, 0].tolist() == [479, 1]
+    # The rims begin at the image's right, so the right eye's leftmost point (4) becomes the left eye's rightmost (0).
+    after = results['gt_pupil_landmarks_px'].reshape(2, 8, 2)
+    assert after[1, 0].tolist() == [479 - 8, 9]
+    assert after[0, 6].tolist() == [479 - 28, 29]
 
 
 def test_flip_twice_changes_nothing():

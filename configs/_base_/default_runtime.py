@@ -16,7 +16,12 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 early_stop = dict(type='EarlyStopByDelta', monitor='pog/mean_vp_px', patience=4, delta=10)
+# A person in training and test, or a checkpoint chosen on the test, is refused; True lets it pass and says so in the table.
+allow_leak = False
+# What tools/cross_validate.py does; None is leave-one-person-out over all persons of the index (docs/protocols.md).
+protocol = None
 custom_hooks = [
+    dict(type='LeakGuardHook', allow_leak='@allow_leak'),
     dict(type='DescribeRunHook'),
     dict(type='EpochSeedHook'),
     dict(type='PlainCheckpointHook'),

@@ -5,14 +5,16 @@ _base_ = [
     '../_base_/datasets/synth_close.py',
     '../_base_/models/ctdet_gaze.py',
 ]
-vp_size_px = (640, 720)
-codec = dict(fit='contain')
-photometric = dict(prob=0.8)
-train_dataloader = dict(num_workers=1)
-val_dataloader = dict(num_workers=1)
-test_dataloader = dict(num_workers=1)
+train_cfg = dict(max_epochs=7)
+codec = dict(fit='contain', activation='softmax', read_out='expectation')
 model = dict(
     backbone=dict(_delete_=True, type='NanoNet'),
-    neck=dict(channels=(64, 48, 32), refine=None),
-    heads=dict(heatmap=dict(head_conv=32), offset=dict(head_conv=32)),
+    neck=dict(channels=(48, 32, 24), refine=None),
+    heads=dict(
+        heatmap=dict(head_conv=24, loss=dict(type='HeatmapCrossEntropyLoss')),
+        offset=dict(head_conv=24),
+    ),
 )
+train_dataloader = dict(batch_size=32, num_workers=1)
+val_dataloader = dict(num_workers=1)
+test_dataloader = dict(num_workers=1)

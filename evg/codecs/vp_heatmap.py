@@ -30,8 +30,10 @@ class VPHeatmapCodec:
         fit: 'width' or 'contain'.
         heatmap_hw: box side in cells for CenterNet's radius rule (EVG: 20, which gives radius 5 and sigma 1.833).
         sigma: fixed sigma in cells instead of that rule.
-        read_out: 'peak' (EVG: the highest cell plus its offset) or 'expectation' (mean of all cells plus offsets,
-            weighted by p^2, p the sigmoid of the heatmap), which has the smaller mean error where a network is unsure.
+        activation: what the logits are: 'sigmoid' (EVG: each cell for itself, for `HeatmapFocalLoss`) or 'softmax' (a
+            distribution over all cells, for `HeatmapCrossEntropyLoss`).
+        read_out: 'peak' (EVG: the highest cell plus its offset) or 'expectation' (the mean of `cell_distribution`), which
+            has the smaller mean error where a network is unsure.
     """
 
     label = 'gt_vp_px'
@@ -45,6 +47,7 @@ class VPHeatmapCodec:
         fit: str = 'width',
         heatmap_hw: float = 20,
         sigma: float | None = None,
+        activation: str = 'sigmoid',
         read_out: str = 'peak',
     ):
         self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)
@@ -57,10 +60,13 @@ class VPHeatmapCodec:
         ratios = np.divide(self.grid_size, self.virtual_plane.size_px)
         if fit not in ('width', 'contain'):
             raise ValueError(f"fit must be 'width' (the original) or 'contain', not {fit!r}")
+        if activation not in ('sigmoid', 'softmax'):
+            raise ValueError(f"activation must be 'sigmoid' (the original) or 'softmax', not {activation!r}")
         if read_out not in ('peak', 'expectation'):
             raise ValueError(f"read_out must be 'peak' (the original) or 'expectation', not {read_out!r}")
         self.cells_per_px = float(ratios[0] if fit == 'width' else ratios.min())
         self.radius, self.sigma = radius_and_sigma(heatmap_hw, sigma)
+        self.activation = activation
         self.read_out = read_out
 
     def describe(self) -> str:
@@ -125,43 +131,54 @@ class VPHeatmapCodec:
             outputs: heatmap (B, 1, H, W) logits; offset (B, 2, H, W) cells, optional (0.5 without it).
 
         Returns:
-            pred_vp_px (B, 2) VP px, pred_plane_mm (B, 2) mm, pred_score (B,) in 0..1.
+            pred_vp_px (B, 2) VP px, pred_plane_mm (B, 2) mm, pred_score (B,), the height of the peak in 0..1.
         """
-        logits = outputs['heatmap'].float().flatten(1)
-        peak_logit, index = logits.max(dim=1)
-        if self.read_out == 'peak':
-            corner = cell_corners(index, self.grid_size[0])
-            inside = gather_cells(outputs['offset'].float(), index) if 'offset' in outputs else 0.5
-            vp_px = self.cell_to_vp(corner + inside)
+        peak, index = self.heatmap(outputs).flatten(1).max(dim=1)
+        if self.read_out == 'expectation':
+            cell = self.expected_cell(outputs)
         else:
-            vp_px = self.cell_to_vp(self.expected_cell(outputs))
+            offset = gather_cells(outputs['offset'].float(), index) if 'offset' in outputs else 0.5
+            cell = cell_corners(index, self.grid_size[0]) + offset
+        vp_px = self.cell_to_vp(cell)
         half_vp = vp_px.new_tensor(self.virtual_plane.size_px) / 2
         return {
             'pred_vp_px': vp_px,
             'pred_plane_mm': (vp_px - half_vp) / self.virtual_plane.ppm,
-            'pred_score': peak_logit.sigmoid(),
+            'pred_score': peak,
         }
 
-    def cell_distribution(self, outputs: dict[str, Tensor], power: float = 2.0) -> tuple[Tensor, Tensor]:
+    def heatmap(self, outputs: dict[str, Tensor]) -> Tensor:
+        """The heatmap (B, 1, H, W) in 0..1: the sigmoid, or the softmax relative to the peak of a perfect one."""
+        logits = outputs['heatmap'].float()
+        if self.activation == 'sigmoid':
+            return logits.sigmoid()
+        # A Gaussian that sums to 1 is 1 / (2 pi sigma^2) high.
+        density = torch.softmax(logits.flatten(1), dim=1).view_as(logits)
+        return (density * (2 * np.pi * self.sigma**2)).clamp(max=1)
+
+    def cell_distribution(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The heatmap as a distribution over points, differentiable.
 
         Args:
             outputs: as for `decode`.
-            power: weights are p^power, p the sigmoid of the heatmap, normalised to sum 1. A power above 1 keeps the
-                many weak background cells from pulling to the centre.
 
         Returns:
-            weights (B, N) and the cells with their offsets (B, N, 2).
+            weights (B, N) that sum to 1, and the cells with their offsets (B, N, 2). The weights are the softmax, or p^2
+            normalised where p is a sigmoid: the square keeps the many weak background cells from pulling to the centre.
         """
         logits = outputs['heatmap'].float().flatten(1)
-        weights = torch.softmax(power * torch.nn.functional.logsigmoid(logits), dim=1)
+        if self.activation == 'sigmoid':
+            logits = 2 * torch.nn.functional.logsigmoid(logits)
         corners = cell_corners(torch.arange(logits.shape[1], device=logits.device), self.grid_size[0])
-        offset = outputs['offset'].float().flatten(2).transpose(1, 2) if 'offset' in outputs else 0.5
-        return weights, corners + offset + torch.zeros_like(weights)[..., None]
+        if 'offset' in outputs:
+            cells = corners + outputs['offset'].float().flatten(2).transpose(1, 2)
+        else:
+            cells = (corners + 0.5).expand(len(logits), -1, -1)
+        return torch.softmax(logits, dim=1), cells
 
-    def expected_cell(self, outputs: dict[str, Tensor], power: float = 2.0) -> Tensor:
+    def expected_cell(self, outputs: dict[str, Tensor]) -> Tensor:
         """Mean cell (B, 2) of `cell_distribution`: a soft arg max."""
-        weights, cells = self.cell_distribution(outputs, power)
+        weights, cells = self.cell_distribution(outputs)
         return torch.einsum('bn,bnc->bc', weights, cells)
 
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:

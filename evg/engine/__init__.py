@@ -2,5 +2,6 @@
 
 from .early_stop import EarlyStopByDelta
 from .hooks import DescribeRunHook, EpochSeedHook, PlainCheckpointHook
+from .leak_guard import LeakGuardHook
 
-__all__ = ['DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'PlainCheckpointHook']
+__all__ = ['DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'LeakGuardHook', 'PlainCheckpointHook']

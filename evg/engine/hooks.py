@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from evg.engine.meaning import decoding, plain
 from evg.registry import HOOKS
 
 
@@ -54,18 +54,7 @@ class PlainCheckpointHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Replace the message hub's objects."""
         hub = checkpoint['message_hub']
-        kept = {k: v for k, v in _plain(hub['runtime_info']).items() if k != 'cfg'}
+        kept = {k: v for k, v in plain(hub['runtime_info']).items() if k != 'cfg'}
         checkpoint['message_hub'] = {'log_scalars': {}, 'runtime_info': kept, 'resumed_keys': {k: True for k in kept}}
-        checkpoint['meta'] = _plain(checkpoint['meta'])
-        checkpoint['param_schedulers'] = _plain(checkpoint.get('param_schedulers'))
-
-
-def _plain(value: Any) -> Any:
-    """Numpy numbers and arrays as Python's, whatever else is no plain value as its text."""
-    if isinstance(value, dict):
-        return {str(k) if not isinstance(k, int) else k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return value if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+        checkpoint['meta'] = {**plain(checkpoint['meta']), 'decoding': decoding(runner.cfg)}
+        checkpoint['param_schedulers'] = plain(checkpoint.get('param_schedulers'))

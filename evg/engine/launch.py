@@ -1,6 +1,7 @@
 """From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,8 @@ def build_runner(
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(name) and not cfg[name].get('num_workers'):
             cfg[name].persistent_workers = False
+    # `early_stop=None` in a config leaves a None in the list.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook is not None]
     if amp:
         if not torch.cuda.is_available():
             raise UserError('--amp needs a CUDA device; without one train without it')
@@ -61,12 +64,23 @@ def build_runner(
     if launcher != 'none' and not torch.cuda.is_available():
         _start_on_cpu(cfg, launcher)
     if resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
-    elif resume:
+        resume = newest_checkpoint(work_dir)
+    if resume:
         if not Path(resume).is_file():
             raise UserError(f'--resume: no checkpoint {resume}')
         cfg.resume, cfg.load_from = True, resume
     return Runner.from_cfg(cfg)
+
+
+def newest_checkpoint(work_dir: str | os.PathLike) -> str | None:
+    """The checkpoint `model_N.pth` of the latest epoch in a folder, None where there is none.
+
+    Checkpoints are written whole, so the latest one can be trusted; mmengine's pointer file `last_checkpoint` is not.
+    """
+    found = {
+        int(m[1]): path for path in Path(work_dir).glob('model_*.pth') if (m := re.fullmatch(r'model_(\d+)', path.stem))
+    }
+    return str(found[max(found)]) if found else None
 
 
 def _start_on_cpu(cfg: Config, launcher: str) -> None:
@@ -91,20 +105,22 @@ def choose_gpu(gpu: int | None) -> None:
 
 
 def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) -> None:
-    """Load a checkpoint's weights, all of them, into a model or a wrapped one.
+    """Load a checkpoint's weights, all of them, into a model or a wrapped one, and check that it decodes as trained.
 
     Raises:
-        UserError: the checkpoint is of another model; the message names what differs and the config it was made with.
+        UserError: the checkpoint is of another model, or of one whose output or input means something else; the message
+            names what differs.
     """
     state = checkpoint.get('state_dict')
     if state is None:
         raise UserError(f'{path} has no state_dict: it is not a checkpoint of evg')
     model = cast(torch.nn.Module, model.module) if is_model_wrapper(model) else model
+    meta = checkpoint.get('meta', {})
+    name = meta.get('experiment_name', 'another config')
     own = model.state_dict()
     missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if missing or extra or shapes:
-        name = checkpoint.get('meta', {}).get('experiment_name', 'another config')
         raise UserError(
             f'{path} was not trained with this config (it says {name}): '
             f'{len(missing)} tensors are missing ({", ".join(missing[:2])}), '

@@ -62,13 +62,14 @@ def prediction_sheets(
         batch = model.data_preprocessor(collate_gaze([packed]))
         outputs = model(batch['inputs'], mode='tensor')
         sample = model.predict_from(outputs, batch['data_samples'])[0]
-        maps = {name: value[0].float().sigmoid().cpu().numpy() for name, value in outputs.items() if 'heatmap' in name}
+        heatmap = codec.heatmap(outputs)[0].cpu().numpy() if hasattr(codec, 'heatmap') else None
+        face = outputs['face_heatmap'][0].sigmoid().cpu().numpy() if 'face_heatmap' in outputs else None
         sheet = sample_sheet(
             np.ascontiguousarray(packed['inputs'].transpose(1, 2, 0)),
             sample,
             codec.virtual_plane,
-            maps.get('heatmap'),
+            heatmap,
             getattr(codec, 'cells_per_px', None),
-            maps.get('face_heatmap'),
+            face,
         )
         yield sample.sample_id, sheet

@@ -54,6 +54,12 @@ class GazeEstimator(BaseModel):
         for name, codec in self.codecs.items():
             if getattr(codec, 'stride', stride) != stride:
                 raise ValueError(f'codec {name!r} has stride {codec.stride}, backbone and neck give {stride}')
+            width, height = codec.input_frame.input_size
+            if width % self.backbone.stride or height % self.backbone.stride:
+                raise ValueError(
+                    f"the input of {width} x {height} px is no multiple of the backbone's stride {self.backbone.stride}: "
+                    'choose input_frame.size so, or input_frame.pad=31'
+                )
         self.to(memory_format=MEMORY_FORMATS[self.data_preprocessor.memory_format])
 
     def forward(

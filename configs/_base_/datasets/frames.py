@@ -36,7 +36,10 @@ _dataset = dict(type='GazeDataset', data_root='@data_root', plane_rule='@plane_r
 _loader = dict(num_workers=4, persistent_workers=True, collate_fn=dict(type='collate_gaze'))
 train_dataloader = dict(
     **_loader, batch_size=64, drop_last=True, sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(**_dataset, splits='@splits.train', subjects='@subjects.train', pipeline='@train_pipeline'),
+    dataset=dict(
+        **_dataset, splits='@splits.train', subjects='@subjects.train', pipeline='@train_pipeline',
+        seed='@randomness.seed',
+    ),
 )
 val_dataloader = dict(
     **_loader, batch_size=64, sampler=dict(type='DefaultSampler', shuffle=False),

@@ -3,6 +3,7 @@
 _base_ = './frames.py'
 data_root = 'data/synth_close'
 input_frame = dict(size=(160, 96), pad=0)
-# The screen reaches from 330 mm below the camera to 280 mm at each side of it.
-vp_size_px = (640, 384)
+# The screen reaches 280 mm to each side of the camera and 330 mm below it.
+vp_size_px = (640, 720)
 ppm = 1.0
+photometric = dict(prob=0.8)

@@ -10,7 +10,21 @@ from evg.registry import TRANSFORMS
 
 # Labels that are points of the stored picture, and how their points pair up left and right after a mirror.
 _EYE_MIRROR = np.array([9, 8, 7, 6, 11, 10, 3, 2, 1, 0, 5, 4])
-_PUPIL_MIRROR = np.r_[8:16, 0:8]
+# Points on a rim go round from the image's right; mirrored, point k takes the place of point 4 - k.
+_RIM = (4 - np.arange(8)) % 8
+_PUPIL_MIRROR = np.concatenate([8 + _RIM, _RIM])
+# Labels that change signs only; a rotation R becomes M R M with M = diag(-1, 1, 1).
+_MIRRORED = {
+    'gt_plane_mm': (-1, 1),
+    'gt_target_mm': (-1, 1, 1),
+    'gt_origin_mm': (-1, 1, 1),
+    'gt_left_eye_mm': (-1, 1, 1),
+    'gt_right_eye_mm': (-1, 1, 1),
+    'gt_gaze': (-1, 1, 1),
+    'gt_head_pitchyaw_rad': (1, -1),
+    'gt_head_rvec': (1, -1, -1),
+    'norm_rotation': np.array([[1, -1, -1], [-1, 1, 1], [-1, 1, 1]]),
+}
 
 
 @TRANSFORMS.register_module()
@@ -66,10 +80,11 @@ def mirror(results: dict) -> dict:
     """The mirrored sample; see `RandomFlip`."""
     width = results['image_size'][0]
     results['stored_to_picture'] = compose_affine(flip_matrix(width), results['stored_to_picture'])
-    results['gt_plane_mm'] = results['gt_plane_mm'] * (-1, 1)
-    for name in ('gt_target_mm', 'gt_origin_mm'):
-        if results[name] is not None:
-            results[name] = results[name] * (-1, 1, 1)
+    for name, sign in _MIRRORED.items():
+        if results.get(name) is not None:
+            results[name] = results[name] * sign
+    left, right = results.get('gt_left_eye_mm'), results.get('gt_right_eye_mm')
+    results['gt_left_eye_mm'], results['gt_right_eye_mm'] = right, left
     if results['gt_screen_px'] is not None:
         # The mirrored person looks at the mirrored screen.
         results['gt_screen_px'] = (results['rig'].screen_size_px[0], 0) + results['gt_screen_px'] * (-1, 1)

@@ -7,9 +7,11 @@ from evg.registry import BACKBONES
 
 @BACKBONES.register_module()
 class NanoNet(nn.Module):
-    """Five stages of plain 3x3 convolutions, each halving the picture, with a residual block from the third on.
+    """Five stages of plain 3x3 convolutions, each at half the resolution, with a residual block from the second on.
 
-    Plain convolutions, because on a CPU they are faster than depthwise ones of the same accuracy at this size.
+    The picture is first folded (2 x 2 px to 12 channels), so that the first convolution sees every pixel: the iris is a
+    few pixels wide, and a strided convolution of few channels loses it. Plain convolutions, because on a CPU they are
+    faster than depthwise ones of the same accuracy at this size.
 
     Args:
         channels: channels of the five stages; the last is `out_channels`.
@@ -17,19 +19,15 @@ class NanoNet(nn.Module):
 
     stride = 32
 
-    def __init__(self, channels: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)):
+    def __init__(self, channels: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128)):
         super().__init__()
         if len(channels) != 5:
             raise ValueError(f'NanoNet has five stages, not {len(channels)}')
-        stages: list[nn.Module] = []
-        previous = 3
-        for number, width in enumerate(channels):
-            stages.append(_conv(previous, width, stride=2))
-            if number >= 2:
-                stages.append(_Residual(width))
-            previous = width
+        stages: list[nn.Module] = [nn.PixelUnshuffle(2), _conv(12, channels[0])]
+        for previous, width in zip(channels[:-1], channels[1:], strict=True):
+            stages += [_conv(previous, width, stride=2), _Residual(width)]
         self.stages = nn.Sequential(*stages)
-        self.out_channels = previous
+        self.out_channels = channels[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, out_channels, H / 32, W / 32)."""
