@@ -13,6 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from evg.engine.launch import newest_checkpoint
 from evg.errors import UserError, run_tool
 from evg.evaluation.functional import mean_ci95
 from evg.evaluation.report import write_json
@@ -30,7 +31,7 @@ def run(config: str, out: Path, name: str, seed: int, overrides: list[str]) -> d
         with open(folder / 'log.txt', 'a') as log:
             train = [sys.executable, 'tools/train.py', config, '--work-dir', str(folder), '--resume', *options]
             _call(train, log)
-            checkpoint = (folder / 'last_checkpoint').read_text().strip()
+            checkpoint = newest_checkpoint(folder)
             test = [sys.executable, 'tools/test.py', config, checkpoint, '--out', str(figures), *options]
             _call(test, log)
     return json.loads(figures.read_text())['figures']

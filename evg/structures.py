@@ -16,7 +16,8 @@ class GazeDataSample:
 
     Convention:
         `*_plane_mm` are plane frame (u to the user's right, v down, mm from the camera), `*_vp_px` virtual-plane px,
-        `*_mm` with three values are camera frame (OpenCV axes), `*_px` boxes and points are px of the stored picture.
+        `*_mm` with three values are camera frame (OpenCV axes), `*_gaze` are unit vectors (eye to target) of the frame
+        that `gaze_frame` names, `*_px` boxes and points are px of the stored picture.
         After a flip (`flipped`) all of them describe the mirrored picture, and the pose in `rig` no longer applies.
         A label that a data set does not have is None.
 
@@ -36,8 +37,14 @@ class GazeDataSample:
         gt_target_mm: (3,) point of gaze in the camera frame.
         gt_origin_mm: (3,) face origin.
         gt_face_box_px: (4,) x1 y1 x2 y2.
+        gaze_frame: frame of gaze vectors and head angles, one of `evg.datasets.index.GAZE_FRAMES`, or ''.
+        gt_gaze: (3,) direction of the gaze, unit vector in `gaze_frame`.
+        gt_head_pitchyaw_rad: (2,) direction of the face, (pitch, yaw) in `gaze_frame`.
+        norm_rotation: (3, 3) R of Zhang et al. 2018, camera frame to normalised frame.
+        norm_scale: S = diag(1, 1, norm_scale) of the normalisation; 'normalised_sr' is S R n, renormalised.
         pred_plane_mm: (2,) predicted point of gaze on the plane.
         pred_vp_px: (2,) the same in VP px.
+        pred_gaze: (3,) predicted direction of the gaze, unit vector in `gaze_frame`.
         pred_score: confidence in 0..1.
         pred_face_center_px: (2,) in px of the stored picture.
     """
@@ -57,7 +64,13 @@ class GazeDataSample:
     gt_target_mm: Array | None = None
     gt_origin_mm: Array | None = None
     gt_face_box_px: Array | None = None
+    gaze_frame: str = ''
+    gt_gaze: Array | None = None
+    gt_head_pitchyaw_rad: Array | None = None
+    norm_rotation: Array | None = None
+    norm_scale: float | None = None
     pred_plane_mm: Array | None = None
     pred_vp_px: Array | None = None
+    pred_gaze: Array | None = None
     pred_score: float | None = None
     pred_face_center_px: Array | None = None

@@ -18,6 +18,8 @@ DATA = {
     'data/synth': 'synth_eve',
     'data/synth_640': 'synth_eve',
     'data/synth_close': 'synth_close',
+    'data/mpiifacegaze': 'synth_eve',
+    'data/gazecapture': 'synth_eve',
 }
 
 
@@ -27,6 +29,8 @@ def _load(path, request):
     overrides = [f'data_root={folder}']
     if 'pretrained' in cfg.model.backbone:
         overrides.append('model.backbone.pretrained=None')
+    # The persons of a protocol are not in the fixture.
+    overrides += [f'subjects.{role}=None' for role, persons in cfg.subjects.items() if persons is not None]
     return load_config(ROOT / path, overrides)
 
 

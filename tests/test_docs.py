@@ -45,8 +45,8 @@ def _options(source: str) -> set[str]:
 def _tool_options(name: str, words: str) -> set[str]:
     known = _options(_text(TOOLS[name])) | {'--help'}
     if name == 'prepare_data':
-        sources = {p.stem: _options(_text(p)) for p in (ROOT / 'evg' / 'datasets').glob('*.py')}
-        chosen = re.match(r'\s+(\w+)', words)
+        sources = {p.stem.replace('_', '-'): _options(_text(p)) for p in (ROOT / 'evg' / 'datasets').glob('*.py')}
+        chosen = re.match(r'\s+([\w-]+)', words)
         known |= sources.get(chosen[1], set()) if chosen else set()
     return known
 

@@ -83,7 +83,7 @@ def test_matrix_columns_are_flattened_row_by_row(tmp_path):
 def test_schema_names_units_and_frames(tmp_path):
     schema = pq.read_schema(write(tmp_path, [row()]))
     assert schema.field('target_cam_mm').metadata == {b'unit': b'mm', b'frame': b'camera'}
-    assert not schema.field('rig').nullable
+    assert not schema.field('subject').nullable
     assert schema.metadata[b'evg.version'] == str(SCHEMA_VERSION).encode()
 
 
@@ -185,6 +185,20 @@ def test_truncated_and_damaged_files(tmp_path):
     path.write_bytes(whole[:64] + bytes(256) + whole[320:])
     with pytest.raises(IndexFileError, match='is damaged'):
         read_index(path)
+
+
+def test_rows_without_a_rig_and_boxes_outside_the_picture(tmp_path):
+    # Without a rig the picture's size is unknown.
+    patch = row(0, rig=None, face_box_px=[1, 2, 900, 800], head_pitchyaw_rad=[0.1, 0.2], norm_scale=0.5)
+    path = write(tmp_path, [patch, row(1, rig='phone', face_box_px=[-0.5, -0.5, 320, 240])], gaze_frame='line_of_sight')
+    index = read_index(path)
+    assert index.columns['rig'].tolist() == ['', 'phone'] and index.gaze_frame == 'line_of_sight'
+    assert index.columns['norm_scale'][0] == 0.5 and np.isnan(index.columns['norm_scale'][1])
+    # A column that no row has takes no memory.
+    assert index.columns['pupil_landmarks_px'].strides == (0, 0)
+    for box in ([1, 2, 900, 80], [-40, 2, 30, 40]):
+        with pytest.raises(IndexFileError, match=r'row 1: face_box_px .* is not inside the picture'):
+            write(tmp_path, [row(0), row(1, face_box_px=box)])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

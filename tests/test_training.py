@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT, run_tool
+
+from evg.engine.launch import newest_checkpoint
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 SMALL = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
@@ -123,6 +126,34 @@ def test_a_checkpoint_of_another_config_is_refused(synth_close, trained, tmp_pat
     assert 'not a whole checkpoint' in done.stderr
     done = run_tool('test', CONFIG, tmp_path / 'none.pth', code=2)
     assert 'no checkpoint' in done.stderr
+
+
+def test_a_checkpoint_of_another_plane_is_refused(synth_close, trained, tmp_path):
+    # The weights fit; the millimetres would be wrong.
+    args = [CONFIG, trained[0] / 'model_3.pth', '--work-dir', tmp_path]
+    done = run_tool('test', *args, *_options(synth_close, 'ppm=1.5'), code=2)
+    assert 'was trained with codecs.gaze.ppm=1.0, this config has codecs.gaze.ppm=1.5' in done.stderr
+
+
+def test_a_broken_picture_in_a_worker_is_one_line(synth_close, tmp_path):
+    data = tmp_path / 'data'
+    shutil.copytree(synth_close, data)
+    for picture in sorted(data.glob('images/*/*.jpg')):
+        picture.write_bytes(picture.read_bytes()[:200])
+    options = _options(data, 'train_dataloader.num_workers=1', 'early_stop=None')
+    done = run_tool('train', CONFIG, '--work-dir', tmp_path / 'work', *options, code=2)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: the picture ')
+    assert 'cut short' in last
+    assert 'Traceback' not in last
+
+
+def test_newest_checkpoint_does_not_trust_the_pointer_file(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    for name in ('model_2.pth', 'model_10.pth', 'best_pog_model_11.pth', '.model_12.pth.1.partial'):
+        (tmp_path / name).touch()
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert newest_checkpoint(tmp_path) == str(tmp_path / 'model_10.pth')
 
 
 def test_a_pickle_is_not_executed(tmp_path):

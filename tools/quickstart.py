@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from evg.engine.launch import newest_checkpoint
 from evg.errors import UserError, run_tool
 from evg.evaluation.report import write_json
 
@@ -41,7 +42,7 @@ def main() -> None:
     call('prepare_data', 'synth', '--out', data, *shape)
     options = ['--cfg-options', f'data_root={data}', *args.cfg_options]
     seconds = call('train', CONFIG, '--work-dir', work_dir, *options)
-    checkpoint = (ROOT / work_dir / 'last_checkpoint').read_text().strip()
+    checkpoint = newest_checkpoint(ROOT / work_dir)
     figures = {}
     for metric in ('angle', 'pog'):
         out, pictures = work_dir / f'{metric}.json', work_dir / 'pictures'

@@ -1,17 +1,24 @@
-"""Test a checkpoint on all samples: python tools/test.py CONFIG CHECKPOINT --metric angle|pog|all."""
+"""Test a checkpoint on all samples: python tools/test.py CONFIG CHECKPOINT --metric angle|pog|gaze|all."""
 
 import argparse
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
 from evg.engine.launch import build_runner, choose_gpu, load_weights
+from evg.engine.leak_guard import provenance, provenance_lines
+from evg.engine.meaning import check_meaning
 from evg.engine.show import prediction_sheets, spread
 from evg.engine.storage import load_checkpoint_file
-from evg.errors import run_tool
+from evg.errors import UserError, run_tool
+from evg.evaluation.breakdown import breakdown, sample_facts
+from evg.evaluation.html_report import html_report
 from evg.evaluation.report import render, write_json, write_predictions
+from evg.evaluation.submission import write_submission
+from evg.files import atomic_write
 from evg.visualization import save_image
 
-METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'all': ['PoGError', 'AngularError']}
+METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'gaze': ['GazeError']}
+METRICS['all'] = [name for names in METRICS.values() for name in names]
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,12 +29,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--metric', choices=sorted(METRICS), default='all', help='what to measure')
     parser.add_argument('--out', help='write the figures to this JSON file')
     parser.add_argument('--preds', help='write one row per sample to this Parquet file')
+    parser.add_argument('--report', help='write one HTML page with figures, charts and pictures into this folder')
     parser.add_argument('--show-dir', help='write pictures of predictions into this folder')
-    parser.add_argument('--show-count', type=int, default=12, help='how many of them')
+    parser.add_argument('--show-count', type=int, default=12, help='how many of them (the report has at most 6)')
+    parser.add_argument('--submission', help='measure nothing, write the file for the server (ethxgaze, eve)')
     parser.add_argument('--work-dir', help='logs (default: the folder of the checkpoint)')
     parser.add_argument('--gpu', type=int, help='the only GPU to use (or set CUDA_VISIBLE_DEVICES)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how processes start')
     return parser.parse_args()
+
+
+def pictures(runner, count: int) -> list:
+    """(sample id, sheet) of some predictions, evenly spread."""
+    runner.model.eval()
+    dataset = runner.test_loop.dataloader.dataset
+    return list(prediction_sheets(runner.model, dataset, spread(len(dataset), count)))
 
 
 @run_tool
@@ -37,29 +53,54 @@ def main() -> None:
     choose_gpu(args.gpu)
     cfg = config_from_args(args)
     checkpoint = load_checkpoint_file(args.checkpoint)
+    facts = provenance(cfg, checkpoint, args.checkpoint)
     cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
+    if args.submission:
+        cfg.test_evaluator = [dict(type='Predictions')]
+    if not cfg.test_evaluator:
+        raise UserError(f'the test_evaluator of {args.config} has no {" or ".join(METRICS[args.metric])}')
     runner = build_runner(cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False)
     load_weights(runner.model, checkpoint, args.checkpoint)
+    check_meaning(cfg, checkpoint, args.checkpoint)
     figures = runner.test()
     if runner.rank:
         return
-    metrics = runner.test_loop.evaluator.metrics
+    metrics, index = runner.test_loop.evaluator.metrics, runner.test_loop.dataloader.dataset.index
+    if args.submission:
+        write_submission(args.submission, index, metrics[0].rows())
+        print(f'submission: {args.submission}')
+        return
     print()
     for metric in metrics:
+        known = sample_facts(index, metric.rows()['sample_id'])
+        metric.report['groups'] += breakdown(metric.rows()[metric.error], metric.report['unit'], known, index.dataset)
         print(render(metric.report), end='\n\n')
+    print('\n'.join(provenance_lines(facts)))
+    run = {'config': args.config, 'checkpoint': args.checkpoint}
     if args.out:
-        run = {'config': args.config, 'checkpoint': args.checkpoint, 'overrides': args.cfg_options}
-        write_json(args.out, {**run, 'figures': figures, 'reports': [metric.report for metric in metrics]})
+        reports = [metric.report for metric in metrics]
+        rest = {'overrides': args.cfg_options, 'provenance': facts, 'figures': figures, 'reports': reports}
+        write_json(args.out, run | rest)
         print(f'figures: {args.out}')
     if args.preds:
         rows = {name: column for metric in metrics for name, column in metric.rows().items()}
-        write_predictions(args.preds, rows, {'config': args.config, 'checkpoint': args.checkpoint})
+        write_predictions(args.preds, rows, run)
         print(f'predictions: {args.preds}')
+    if args.report:
+        about = {**run, 'data set': f'{index.dataset} ({index.path})'}
+        about['split'] = ', '.join(sorted(set(index.columns['split'].tolist())))
+        about['overrides'] = ' '.join(args.cfg_options) or 'none'
+        screens = {rig.screen_size_px for rig in index.rigs.values()}
+        results = [(metric.report, metric.rows()) for metric in metrics]
+        page = html_report(
+            Path(args.config).stem, about, results, facts, screens.pop() if len(screens) == 1 else None,
+            pictures(runner, min(args.show_count, 6)),
+        )  # fmt: skip
+        with atomic_write(Path(args.report) / 'index.html', 'w') as file:
+            file.write(page)
+        print(f'report: {Path(args.report) / "index.html"}')
     if args.show_dir:
-        runner.model.eval()
-        dataset = runner.test_loop.dataloader.dataset
-        sheets = prediction_sheets(runner.model, dataset, spread(len(dataset), args.show_count))
-        for sample_id, sheet in sheets:
+        for sample_id, sheet in pictures(runner, args.show_count):
             save_image(Path(args.show_dir) / f'{sample_id.replace("/", "_")}.jpg', sheet)
         print(f'pictures: {args.show_dir}')
 

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/datasets/synth_close.py',
     '../_base_/models/ctdet_gaze.py',
 ]
-train_cfg = dict(max_epochs=7)
+train_cfg = dict(max_epochs=6)
 codec = dict(fit='contain', activation='softmax', read_out='expectation')
 model = dict(
     backbone=dict(_delete_=True, type='NanoNet'),

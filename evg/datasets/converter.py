@@ -25,6 +25,15 @@ from evg.geometry import Rig
 CONVERTERS = {
     'synth': 'evg.datasets.synth:SynthConverter',
     'eve': 'evg.datasets.eve:EveConverter',
+    'gazecapture': 'evg.datasets.gazecapture:GazeCaptureConverter',
+    'mpiifacegaze': 'evg.datasets.mpiifacegaze:MPIIFaceGazeConverter',
+    'evg-json': 'evg.datasets.evg_json:EvgJsonConverter',
+    'ethxgaze': 'evg.datasets.ethxgaze:EthXGazeConverter',
+    'gazehub': 'evg.datasets.gazehub:GazeHubConverter',
+    'gaze360': 'evg.datasets.gaze360:Gaze360Converter',
+    'syntheseyes': 'evg.datasets.syntheseyes:SynthesEyesConverter',
+    'unityeyes': 'evg.datasets.unityeyes:UnityEyesConverter',
+    'columbia': 'evg.datasets.columbia:ColumbiaConverter',
 }
 
 

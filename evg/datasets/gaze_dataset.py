@@ -10,7 +10,8 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from evg.datasets.index import read_index
+from evg.datasets.index import Index, read_index
+from evg.datasets.pictures import picture_file
 from evg.errors import UserError
 from evg.geometry import VirtualPlane
 from evg.registry import DATASETS
@@ -21,6 +22,11 @@ _LABELS = {
     'pog_screen_px': 'gt_screen_px',
     'target_cam_mm': 'gt_target_mm',
     'face_origin_mm': 'gt_origin_mm',
+    'left_eye_mm': 'gt_left_eye_mm',
+    'right_eye_mm': 'gt_right_eye_mm',
+    'gaze': 'gt_gaze',
+    'head_pitchyaw_rad': 'gt_head_pitchyaw_rad',
+    'head_rvec': 'gt_head_rvec',
     'face_box_px': 'gt_face_box_px',
     'eye_landmarks_px': 'gt_eye_landmarks_px',
     'pupil_landmarks_px': 'gt_pupil_landmarks_px',
@@ -40,6 +46,8 @@ class GazeDataset(Dataset):
         splits: 'train', 'val', 'test', one or several.
         subjects: keep these persons only.
         plane_rule: 'offset' (EVG: the screen lies in the camera's plane) or 'pose' (calibrated), see `Rig`.
+        labels: what every row must have: 'plane' (a point of gaze by `plane_rule`), 'gaze' (a gaze vector, in the frame
+            that the index declares), or None (nothing: test rows whose labels are withheld).
         max_samples: keep this many, evenly spread over the index.
         seed: seed of the augmentation.
     """
@@ -51,6 +59,7 @@ class GazeDataset(Dataset):
         splits: str | Sequence[str] = 'train',
         subjects: Sequence[str] | None = None,
         plane_rule: str = 'offset',
+        labels: str | None = 'plane',
         max_samples: int | None = None,
         seed: int = 0,
     ):
@@ -60,13 +69,8 @@ class GazeDataset(Dataset):
         self.index = read_index(data_root, self.splits, subjects)
         self.plane_rule = plane_rule
         self.plane_mm = self.index.columns[PLANE_COLUMNS[plane_rule]]
-        missing = ~np.isfinite(self.plane_mm).all(axis=1)
-        if missing.any():
-            name = self.index.columns['sample_id'][missing.argmax()]
-            raise UserError(
-                f'{self.index.path}: {missing.sum()} of {len(missing)} rows have no {PLANE_COLUMNS[plane_rule]} '
-                f'(the first is {name}): choose the other plane_rule or prepare the data again'
-            )
+        self._check_labels(labels)
+        check_pictures(self.index)
         count = len(self.index)
         self.rows = np.arange(count)
         if max_samples is not None and max_samples < count:
@@ -75,6 +79,21 @@ class GazeDataset(Dataset):
         self.seed = seed
         # In shared memory, so that workers that outlive an epoch see its number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def _check_labels(self, labels: str | None) -> None:
+        needed = {'plane': PLANE_COLUMNS[self.plane_rule], 'gaze': 'gaze', None: None}
+        if labels not in needed:
+            raise UserError(f"labels must be 'plane', 'gaze' or None, not {labels!r}")
+        column = needed[labels]
+        if column is None:
+            return
+        missing = ~np.isfinite(self.index.columns[column]).all(axis=1)
+        if missing.any():
+            fix = 'the other plane_rule' if labels == 'plane' else 'labels=None'
+            raise UserError(
+                f'{self.index.path}: {missing.sum()} of {len(missing)} rows have no {column} (the first is '
+                f'{self.index.columns["sample_id"][missing.argmax()]}): choose {fix} or prepare the data again'
+            )
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -91,7 +110,9 @@ class GazeDataset(Dataset):
 
     def labels_outside(self, plane: VirtualPlane) -> int:
         """How many labels lie outside a virtual plane and will be clamped to it."""
-        return int((~plane.contains(plane.from_mm(self.plane_mm[self.rows]))).sum())
+        labels = self.plane_mm[self.rows]
+        labels = labels[np.isfinite(labels).all(axis=1)]
+        return int((~plane.contains(plane.from_mm(labels))).sum())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,15 +127,41 @@ class GazeDataset(Dataset):
             'subject': str(columns['subject'][row]),
             'sequence': str(columns['sequence'][row]),
             'device': str(columns['device'][row]),
-            'rig': self.index.rigs[str(columns['rig'][row])],
+            'rig': self.index.rigs.get(str(columns['rig'][row])),
             'plane_rule': self.plane_rule,
-            'gt_plane_mm': self.plane_mm[row].copy(),
+            'gt_plane_mm': _known(self.plane_mm[row]),
+            'gaze_frame': self.index.gaze_frame,
+            'norm_rotation': None,
+            'norm_scale': None,
             'rng': np.random.default_rng((self.seed, int(self._epoch), int(position))),
         }
         for column, name in _LABELS.items():
-            value = columns[column][row]
-            results[name] = value.astype(np.float64) if np.isfinite(value).all() else None
+            results[name] = _known(columns[column][row])
+        if (rotation := _known(columns['norm_rotation'][row])) is not None:
+            results['norm_rotation'] = rotation.reshape(3, 3)
+        if np.isfinite(columns['norm_scale'][row]):
+            results['norm_scale'] = float(columns['norm_scale'][row])
         return self.pipeline(results)
+
+
+def check_pictures(index: Index, count: int = 32) -> None:
+    """Look for the files of some rows, evenly spread; the others are met when they are loaded.
+
+    Raises:
+        UserError: a file is missing; the message names it and its row.
+    """
+    for row in np.unique(np.linspace(0, len(index) - 1, count).round().astype(np.int64)):
+        file = index.root / picture_file(str(index.columns['image'][row]))
+        if not file.is_file():
+            raise UserError(
+                f'{index.path}: row {row} ({index.columns["sample_id"][row]}): there is no picture {file}; prepare the '
+                'data again, or put the source back where it was if its pictures are read in place'
+            )
+
+
+def _known(value: np.ndarray) -> np.ndarray | None:
+    """A label of its own, or None where it is missing."""
+    return value.astype(np.float64) if np.isfinite(value).all() else None
 
 
 def train_mean_plane_mm(index_path: Path, plane_rule: str) -> list[float] | None:

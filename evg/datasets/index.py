@@ -1,12 +1,13 @@
 """The annotation index: one Parquet file per data set, one schema for all, validated on both ends.
 
 A prepared data set is a folder with `index.parquet` and the pictures that its `image` column names. What belongs to a
-camera and screen (a "rig") is stored once in the file's metadata; a row names its rig.
+camera and screen (a "rig") is stored once in the file's metadata; a row names its rig, or none where neither is known
+(normalised patches).
 
 Convention:
     Every column's unit and frame is in its field metadata, see `COLUMNS`; frames are those of docs/conventions.md.
-    A missing label is null, never NaN. The file's metadata declares the schema version and the frame of the gaze vectors;
-    a file without that declaration is not read.
+    A missing label is null, never NaN. The file's metadata declares the schema version and the frame of the gaze
+    vectors; a file without that declaration is not read.
 """
 
 import json
@@ -27,7 +28,8 @@ from evg.geometry import Rig
 
 INDEX_NAME = 'index.parquet'
 SCHEMA_VERSION = 1
-GAZE_FRAMES = ('camera', 'normalised_r', 'normalised_sr')
+# See docs/conventions.md.
+GAZE_FRAMES = ('camera', 'normalised_r', 'normalised_sr', 'line_of_sight', 'head')
 SPLITS = ('train', 'val', 'test')
 
 
@@ -54,7 +56,7 @@ class Column:
 
 COLUMNS = (
     Column('sample_id', 'string', required=True),
-    Column('image', 'string', unit='path relative to the index', required=True),
+    Column('image', 'string', unit='path relative to the index, or FILE.h5#DATASET/ROW', required=True),
     Column('split', 'string', unit='train, val or test', required=True),
     Column('subject', 'string', required=True),
     Column('sequence', 'string', unit='recording'),
@@ -62,18 +64,20 @@ COLUMNS = (
     Column('time_s', 'float64', unit='s'),
     Column('camera', 'string'),
     Column('device', 'string'),
-    Column('rig', 'string', unit='key of a rig in the metadata', required=True),
-    Column('pog_screen_px', 'float64', 2, 'px', 'screen, origin upper left, x to the user\'s right, y down'),
-    Column('pog_plane_offset_mm', 'float64', 2, 'mm', 'plane (u to the user\'s right, v down), offset rule'),
-    Column('pog_plane_pose_mm', 'float64', 2, 'mm', 'plane (u to the user\'s right, v down), calibrated pose'),
+    Column('rig', 'string', unit='key of a rig in the metadata'),
+    Column('pog_screen_px', 'float64', 2, 'px', "screen, origin upper left, x to the user's right, y down"),
+    Column('pog_plane_offset_mm', 'float64', 2, 'mm', "plane (u to the user's right, v down), offset rule"),
+    Column('pog_plane_pose_mm', 'float64', 2, 'mm', "plane (u to the user's right, v down), calibrated pose"),
     Column('target_cam_mm', 'float64', 3, 'mm', 'camera'),
     Column('face_origin_mm', 'float64', 3, 'mm', 'camera'),
-    Column('left_eye_mm', 'float64', 3, 'mm', 'camera; the subject\'s left eye'),
-    Column('right_eye_mm', 'float64', 3, 'mm', 'camera; the subject\'s right eye'),
-    Column('gaze', 'float64', 3, 'unit vector, eye to target', 'the file\'s gaze_frame'),
+    Column('left_eye_mm', 'float64', 3, 'mm', "camera; the subject's left eye"),
+    Column('right_eye_mm', 'float64', 3, 'mm', "camera; the subject's right eye"),
+    Column('gaze', 'float64', 3, 'unit vector, eye to target', "the file's gaze_frame"),
     Column('head_rvec', 'float64', 3, 'Rodrigues vector, rad', 'camera'),
     Column('head_tvec_mm', 'float64', 3, 'mm', 'camera'),
+    Column('head_pitchyaw_rad', 'float64', 2, 'rad', "direction of the face; the file's gaze_frame"),
     Column('norm_rotation', 'float64', 9, 'row-major R of Zhang 2018', 'camera to normalised camera'),
+    Column('norm_scale', 'float64', unit='S = diag(1, 1, norm_scale)'),
     Column('face_box_px', 'float32', 4, 'px', 'stored picture, x1 y1 x2 y2'),
     Column('eye_landmarks_px', 'float32', 24, 'px', 'stored picture, 12 points 36..47 of the 68'),
     Column('pupil_landmarks_px', 'float32', 32, 'px', 'stored picture, 8 points of the right, 8 of the left pupil'),
@@ -133,7 +137,7 @@ def write_index(
     }
     schema = pa.schema([column.field() for column in COLUMNS], metadata)
     table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
-    _check_rows(table, set(rigs), path)
+    _check_rows(table, rigs, path)
     write_table(table, path)
     return count
 
@@ -178,7 +182,8 @@ def read_index(
         subjects: keep these only.
 
     Raises:
-        IndexFileError: no such file (names the command that makes one), not an index, an undeclared convention, invalid rows.
+        IndexFileError: no such file (names the command that makes one), not an index, an undeclared convention,
+            invalid rows.
     """
     path = Path(path)
     if path.is_dir() or path.suffix != '.parquet':
@@ -203,11 +208,18 @@ def read_index(
     except (pa.ArrowInvalid, OSError) as error:
         raise IndexFileError(f'{path} is damaged ({error}); prepare the data again') from error
     if not len(table):
-        chosen = ', '.join(f'{name}={list(w)}' for name, w in (('split', splits), ('subject', subjects)) if w is not None)
-        have = {name: sorted(set(pq.read_table(path, columns=[name])[name].to_pylist()))[:20] for name in ('split', 'subject')}
-        raise IndexFileError(f'{path} has no rows with {chosen}; it has splits {have["split"]} and subjects {have["subject"]}')
+        chosen = ', '.join(
+            f'{name}={list(w)}' for name, w in (('split', splits), ('subject', subjects)) if w is not None
+        )
+        have = {
+            name: sorted(set(pq.read_table(path, columns=[name])[name].to_pylist()))[:20]
+            for name in ('split', 'subject')
+        }
+        raise IndexFileError(
+            f'{path} has no rows with {chosen}; it has splits {have["split"]} and subjects {have["subject"]}'
+        )
     rigs = {key: rig_from_json(value) for key, value in json.loads(meta['evg.rigs']).items()}
-    _check_rows(table, set(rigs), path)
+    _check_rows(table, rigs, path)
     return Index(
         path,
         meta['evg.dataset'],
@@ -253,7 +265,9 @@ def _check_declaration(meta: Mapping[str, str], schema: pa.Schema, path: Path) -
     if 'evg.version' not in meta:
         raise IndexFileError(f'{path} is a Parquet file but not an evg index: its conventions are undeclared')
     if int(meta['evg.version']) != SCHEMA_VERSION:
-        raise IndexFileError(f'{path} has index version {meta["evg.version"]}, this evg reads {SCHEMA_VERSION}: prepare the data again')
+        raise IndexFileError(
+            f'{path} has index version {meta["evg.version"]}, this evg reads {SCHEMA_VERSION}: prepare the data again'
+        )
     if meta.get('evg.gaze_frame') not in GAZE_FRAMES:
         raise IndexFileError(f'{path} does not declare the frame of its gaze vectors (evg.gaze_frame)')
     missing = [column.name for column in COLUMNS if column.name not in schema.names]
@@ -261,7 +275,7 @@ def _check_declaration(meta: Mapping[str, str], schema: pa.Schema, path: Path) -
         raise IndexFileError(f'{path} lacks the columns {", ".join(missing)}')
 
 
-def _check_rows(table: pa.Table, rigs: set[str], path: Path) -> None:
+def _check_rows(table: pa.Table, rigs: Mapping[str, Rig], path: Path) -> None:
     """Vectorised checks of whole columns; each error names the first bad row."""
     for column in COLUMNS:
         values = table[column.name]
@@ -271,17 +285,29 @@ def _check_rows(table: pa.Table, rigs: set[str], path: Path) -> None:
             array = _to_numpy(values, column).reshape(len(table), -1)
             bad = ~np.isfinite(array).all(axis=1) & values.is_valid().to_numpy()
             if bad.any():
-                raise IndexFileError(f'{path}: row {int(bad.argmax())}: {column.name} is {array[bad.argmax()].tolist()}')
-    for name, allowed in (('rig', rigs), ('split', set(SPLITS))):
+                raise IndexFileError(
+                    f'{path}: row {int(bad.argmax())}: {column.name} is {array[bad.argmax()].tolist()}'
+                )
+    for name, allowed in (('rig', {None, *rigs}), ('split', set(SPLITS))):
         for value in table[name].unique().to_pylist():
             if value not in allowed:
                 row = table[name].to_pylist().index(value)
-                raise IndexFileError(f'{path}: row {row}: {name} {value!r} is not one of {sorted(allowed)[:20]}')
+                raise IndexFileError(
+                    f'{path}: row {row}: {name} {value!r} is not one of {sorted(filter(None, allowed))[:20]}'
+                )
     box = _to_numpy(table['face_box_px'], _BY_NAME['face_box_px'])
+    # The picture's size, where a rig tells it; px of its edge may be counted either way.
+    used = table['rig'].combine_chunks().dictionary_encode()
+    sizes = np.array([*(rigs[key].image_size for key in used.dictionary.to_pylist()), (np.inf, np.inf)])
+    limit = sizes[used.indices.fill_null(len(sizes) - 1).to_numpy()]
     with np.errstate(invalid='ignore'):
-        bad = (box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1])
-    if bad.any():
-        raise IndexFileError(f'{path}: row {int(bad.argmax())}: face_box_px {box[bad.argmax()].tolist()} is not x1 < x2, y1 < y2')
+        for bad, text in (
+            ((box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1]), 'is not x1 < x2, y1 < y2'),
+            ((box[:, :2] < -1).any(axis=1) | (box[:, 2:] > limit).any(axis=1), 'is not inside the picture'),
+        ):
+            if bad.any():
+                row = int(bad.argmax())
+                raise IndexFileError(f'{path}: row {row}: face_box_px {box[row].tolist()} {text}')
 
 
 def _first(mask: pa.ChunkedArray) -> int:
@@ -290,11 +316,15 @@ def _first(mask: pa.ChunkedArray) -> int:
 
 def _to_numpy(values: pa.ChunkedArray, column: Column) -> NDArray:
     """(N,) or (N, size); null becomes NaN, -1, False or ''."""
+    if column.size and values.null_count == len(values):
+        # One NaN seen N times: a column that a data set does not have costs no memory.
+        return np.broadcast_to(np.array(np.nan, column.type), (len(values), column.size))
     if column.size:
         flat = np.full((len(values), column.size), np.nan, dtype=column.type)
         valid = values.is_valid().to_numpy()
-        if valid.any():
-            flat[valid] = values.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.size)
+        flat[valid] = (
+            values.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.size)
+        )
         return flat
     fill = {'string': '', 'int32': -1, 'bool': True, 'float64': np.nan, 'float32': np.nan}[column.type]
     filled = values.fill_null(fill)

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult
 from evg.datasets.index import INDEX_NAME, SPLITS, IndexFileError, write_index, write_table
+from evg.datasets.pictures import picture_file
 from evg.errors import UserError
 from evg.files import atomic_write
 
@@ -189,7 +190,7 @@ class _Parts:
             return False
 
     def _bytes(self, names: Sequence[str]) -> int:
-        return sum(os.stat(self.out / name).st_size for name in names)
+        return sum(os.stat(self.out / picture_file(name)).st_size for name in names)
 
 
 def _run_unit(converter: Converter, unit: Unit, out: Path) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
-"""The guard against figures that look better than they are: test persons in the training, checkpoints chosen on the test.
+"""The guard against figures that look too good: test persons in the training, checkpoints chosen on the test.
 
-A checkpoint carries who it was trained on, who validated it and how it was chosen; a test compares that with the rows it
-is about to read. Persons are the same if their names are, in data sets of the same name (synthetic ones: and seed), so
-that another preparation of the same data set does not hide them.
+A checkpoint carries who it was trained on, who validated it and how it was chosen; a test compares that with the rows
+it is about to read. Persons are the same if their names are, in data sets of the same name (synthetic ones: and seed),
+so that another preparation of the same data set does not hide them.
 """
 
 import json
@@ -77,7 +77,7 @@ def provenance(cfg: Mapping[str, Any], checkpoint: Mapping[str, Any], path: str)
     watched_too = _persons(watched & tested)
     choice = f'epoch {meta["epoch"]}' if 'epoch' in meta else 'not known how it was chosen'
     if facts['best']:
-        choice += f', chosen by the best {facts["best"]} on {len(_persons(watched))} validation persons'
+        choice += f', chosen by the best {facts["best"]} on {_named(_persons(watched))}'
         if watched_too:
             leaks.append(f'the checkpoint was chosen by {facts["best"]} on {_named(watched_too)} of this test')
     elif 'epoch' in meta:
@@ -95,7 +95,7 @@ def provenance_lines(facts: Mapping[str, Any]) -> list[str]:
     """`provenance` as lines below a result table."""
     lines = [f'checkpoint: {facts["choice"]}']
     if facts['allow_leak']:
-        lines.append('allow_leak=True: ' + ('LEAK: ' + '; '.join(facts['leaks']) if facts['leaks'] else 'no leak found'))
+        lines.append(f'allow_leak=True: {"; ".join(facts["leaks"]) or "no leak found"}')
     return lines
 
 

@@ -1,6 +1,18 @@
 """Evaluation: pure functions over columns, metrics for the runner, reports as table, JSON and Parquet."""
 
-from .metrics import AngularError, PoGError
+from .metrics import AngularError, GazeError, PoGError
+from .protocols import Folds, LeaveOneOut
 from .report import render, write_json, write_predictions
+from .submission import Predictions
 
-__all__ = ['AngularError', 'PoGError', 'render', 'write_json', 'write_predictions']
+__all__ = [
+    'AngularError',
+    'Folds',
+    'GazeError',
+    'LeaveOneOut',
+    'PoGError',
+    'Predictions',
+    'render',
+    'write_json',
+    'write_predictions',
+]

@@ -141,6 +141,40 @@ def per_subject(values: ArrayLike, subjects: ArrayLike) -> dict[str, NDArray]:
     return {'subject': names, 'n': count, 'n_missing': count - measured, 'mean': mean, 'sd': sd}
 
 
+def sequence_means(
+    values: ArrayLike, recordings: ArrayLike, frames: ArrayLike, step: ArrayLike, length: int = 30
+) -> tuple[Array, int]:
+    """Means of EVE's sequences: `length` frames of a recording, every `step`-th frame, one sequence after the other.
+
+    Sequence i of a recording holds its frames i * length * step + k * step, k = 0 .. length - 1; other frames are left
+    out. EVE's own figure is the plain mean over all sequences, one without a valid frame counting as 0.
+
+    Args:
+        values: (N,), NaN for a row that was not measured.
+        recordings: (N,) names, one for each recording and camera.
+        frames: (N,) number of the frame in its recording, from 0.
+        step: frames from one sampled frame to the next, one number or (N,); EVE: 6 for basler, 3 for the webcams.
+        length: sampled frames in a sequence.
+
+    Returns:
+        The mean of each sequence that has a value, by recording and number, and how many sequences have none: those
+        before the last frame of a recording that is a row here. What a recording has after that is not known.
+    """
+    errors, number = np.asarray(values, np.float64), np.asarray(frames)
+    steps = np.broadcast_to(np.asarray(step), number.shape)
+    _, recording = np.unique(np.asarray(recordings), return_inverse=True)
+    sampled = number % steps == 0
+    segment = number // (steps * length)
+    last = np.full(recording.max(initial=-1) + 1, -1)
+    np.maximum.at(last, recording, segment)
+    total = int((last + 1).sum())
+    keep = sampled & np.isfinite(errors)
+    _, index = np.unique(np.column_stack([recording, segment])[keep], axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    means = np.bincount(index, errors[keep]) / np.bincount(index) if keep.any() else np.empty(0)
+    return means, total - len(means)
+
+
 def mean_ci95(values: ArrayLike) -> tuple[float, float]:
     """Mean of the finite values and the half width of its 95 % confidence interval, t distribution with n - 1 degrees.
 

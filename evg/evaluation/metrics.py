@@ -1,12 +1,13 @@
-"""Metrics of the runner: error of the point of gaze, and angular error.
+"""Metrics of the runner: error of the point of gaze, angular error, and error of gaze vectors.
 
-Both keep one small row per sample and compute once, over all rows, so that every sample weighs the same whatever the
+All keep one small row per sample and compute once, over all rows, so that every sample weighs the same whatever the
 batches and processes were. After `evaluate`, on the main process, `report` holds the whole result as JSON values (see
 `report.render`) and `rows()` the columns behind it.
 
 Convention:
     Plane points: plane frame, mm. Angles: between two rays from the true face origin, degrees; pitch and yaw of the
-    camera frame. Labels are the true ones, not those clamped to the virtual plane; VP px are mm times ppm.
+    camera frame. Labels are the true ones, not those clamped to the virtual plane; VP px are mm times ppm. Gaze
+    vectors: unit vectors, eye to target, in the frame that the sample declares.
 """
 
 import logging
@@ -19,12 +20,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
+from evg.datasets.index import GAZE_FRAMES
 from evg.errors import UserError
 from evg.geometry import Rig, angle_between_deg
 from evg.registry import METRICS
 from evg.structures import GazeDataSample
 
 from . import functional as F
+from .breakdown import gaze_subsets
 
 Columns = dict[str, NDArray]
 
@@ -37,7 +40,7 @@ _VALUES = {
     'gt_origin_mm': slice(9, 12),
     'pred_score': slice(12, 13),
 }
-_LABELS = tuple(name for name in _VALUES if name.startswith('gt_'))
+_GAZE_VALUES = {'gt_gaze': slice(0, 3), 'pred_gaze': slice(3, 6), 'pred_score': slice(6, 7)}
 
 
 @dataclass(slots=True)
@@ -46,15 +49,27 @@ class _Row:
 
     sample_id: str
     subject: str
-    plane_rule: str
+    convention: str  # plane rule or gaze frame
     rig: Rig | None
     values: NDArray[np.float64]
 
 
 class _GazeMetric(BaseMetric):
-    """The rows of a metric; a child names its required labels and computes."""
+    """The rows of a metric; a child names what it reads and computes.
 
+    Attributes:
+        places: where each field of a sample stands in a row's numbers.
+        required: fields that may not be None.
+        prediction: the field that the model fills in.
+        convention: the field that says how the others are to be read.
+        error: the column of `rows()` that the report is about.
+    """
+
+    places: Mapping[str, slice] = _VALUES
     required: tuple[str, ...] = ()
+    prediction = 'pred_plane_mm'
+    convention = 'plane_rule'
+    error = ''
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, collect_dir: str | None = None) -> None:
         super().__init__(collect_device, prefix, collect_dir)
@@ -82,11 +97,14 @@ class _GazeMetric(BaseMetric):
                 f'sample {sample.sample_id!r} was mirrored, so its rig does not apply: '
                 'take RandomFlip out of the pipeline'
             )
-        if sample.pred_plane_mm is None:
-            raise UserError(f'sample {sample.sample_id!r} carries no pred_plane_mm: the metric needs the mode predict')
-        values = np.full(13, np.nan)
-        for name, place in _VALUES.items():
-            value = getattr(sample, name)
+        if getattr(sample, self.prediction, None) is None:
+            raise UserError(
+                f'sample {sample.sample_id!r} carries no {self.prediction}: the model has no head and codec for it, or '
+                'was not called in the mode predict'
+            )
+        values = np.full(max(place.stop for place in self.places.values()), np.nan)
+        for name, place in self.places.items():
+            value = getattr(sample, name, None)
             if value is None:
                 if name in self.required:
                     raise UserError(f'sample {sample.sample_id!r} has no {name}, which {type(self).__name__} needs')
@@ -95,9 +113,10 @@ class _GazeMetric(BaseMetric):
             if np.size(value) != size:
                 raise UserError(f'sample {sample.sample_id!r}: {name} has {np.size(value)} values instead of {size}')
             values[place] = value
-            if name in _LABELS and not np.isfinite(values[place]).all():
+            if name.startswith('gt_') and not np.isfinite(values[place]).all():
                 raise UserError(f'sample {sample.sample_id!r}: label {name} is {value}; a missing label must be None')
-        return _Row(sample.sample_id, sample.subject, sample.plane_rule, self._shared(sample.rig), values)
+        convention = getattr(sample, self.convention)
+        return _Row(sample.sample_id, sample.subject, convention, self._shared(sample.rig), values)
 
     def _shared(self, rig: Rig | None) -> Rig | None:
         """One object for equal rigs: loader workers send a new copy with each batch."""
@@ -108,9 +127,9 @@ class _GazeMetric(BaseMetric):
         if not results:
             raise UserError(f'{type(self).__name__} got not one sample: the evaluated split is empty')
         values = np.stack([row.values for row in results])
-        names = ('sample_id', 'subject', 'plane_rule')
-        table = {name: np.array([getattr(row, name) for row in results]) for name in names}
-        table |= {name: values[:, place] for name, place in _VALUES.items()}
+        table = {name: np.array([getattr(row, name) for row in results]) for name in ('sample_id', 'subject')}
+        table[self.convention] = np.array([row.convention for row in results])
+        table |= {name: values[:, place] for name, place in self.places.items()}
         table['pred_score'] = table['pred_score'][:, 0]
         # Rows of other processes bring their own objects; few keys are made, one for each object.
         objects = {id(row.rig): row.rig for row in results if row.rig is not None}
@@ -144,6 +163,7 @@ class PoGError(_GazeMetric):
 
     default_prefix = 'pog'
     required = ('gt_plane_mm',)
+    error = 'error_mm'
 
     def __init__(
         self,
@@ -179,6 +199,8 @@ class PoGError(_GazeMetric):
             overall.append(_quantity('distance', 'screen px', screen))
         constant = self._meta('train_mean_plane_mm')
         baseline = None if constant is None else F.constant_distance(constant, truth)
+        if baseline is not None:
+            self._rows['constant_error_mm'] = baseline
         self.report = _report(self.prefix, 'Point of gaze', 'mm', table, overall, error, baseline)
         if ppm is not None:
             self.report['ppm'] = ppm
@@ -214,6 +236,7 @@ class AngularError(_GazeMetric):
     """
 
     default_prefix = 'angle'
+    error = 'error_deg'
 
     def compute_metrics(self, results: Sequence[_Row]) -> dict[str, float]:
         """All scalars; see the class."""
@@ -235,6 +258,7 @@ class AngularError(_GazeMetric):
         if constant is not None:
             answer = F.plane_to_direction(np.broadcast_to(constant, (len(truth), 2)), *place)
             baseline = angle_between_deg(answer, truth)
+            self._rows['constant_error_deg'] = baseline
         chosen = {name: table[name][labelled] for name in ('sample_id', 'subject')}
         self.report = _report(self.prefix, 'Gaze direction', 'deg', chosen, overall, error[labelled], baseline)
         self.report['n_unlabelled'] = int((~labelled).sum())
@@ -245,6 +269,74 @@ class AngularError(_GazeMetric):
         scalars = _scalars(self.report, 'deg')
         scalars |= {'pitch_mean_deg': overall[1]['mean'], 'yaw_mean_deg': overall[2]['mean']}
         return scalars | {'n_unlabelled': self.report['n_unlabelled']}
+
+
+@METRICS.register_module()
+class GazeError(_GazeMetric):
+    """Angle between predicted and true gaze vector, both in the frame that the samples declare.
+
+    For data without a place of the target. Scalars under `gaze/`: `mean_deg`, `median_deg`, `p95_deg`,
+    `pitch_mean_deg`, `yaw_mean_deg`, `subject_mean_deg`, `subject_ci95_deg`, `n`, `n_missing`, `n_subjects`, and
+    Gaze360's subsets by the true gaze's angle to (0, 0, -1), which looks into a camera: `front180_mean_deg` (within 90
+    deg) and `front20_mean_deg` (within 20 deg), NaN where there is none.
+
+    Args:
+        frame: what the model answers in, one of `evg.datasets.index.GAZE_FRAMES`; by default whatever the samples
+            declare, as long as it is one and the same.
+        collect_device: see mmengine.
+        prefix: see mmengine.
+        collect_dir: see mmengine.
+    """
+
+    default_prefix = 'gaze'
+    places = _GAZE_VALUES
+    required = ('gt_gaze',)
+    prediction = 'pred_gaze'
+    convention = 'gaze_frame'
+    error = 'error_gaze_deg'
+
+    def __init__(
+        self,
+        frame: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix, collect_dir)
+        if frame is not None and frame not in GAZE_FRAMES:
+            raise UserError(f'GazeError.frame must be one of {", ".join(GAZE_FRAMES)}, not {frame!r}')
+        self.frame = frame
+
+    def compute_metrics(self, results: Sequence[_Row]) -> dict[str, float]:
+        """All scalars; see the class.
+
+        Raises:
+            UserError: samples of an undeclared frame, of several frames, or of another one than `frame`.
+        """
+        table, _, _ = self._table(results)
+        frames = set(table['gaze_frame'].tolist())
+        wanted = self.frame or min(frames)
+        if frames != {wanted} or wanted not in GAZE_FRAMES:
+            raise UserError(
+                f'the gaze vectors are in the frame {", ".join(map(repr, sorted(frames)))}, '
+                f'{repr(self.frame) if self.frame else "one of " + ", ".join(GAZE_FRAMES)} is needed: angles between '
+                'vectors of different frames mean nothing'
+            )
+        pred, truth = table['pred_gaze'], table['gt_gaze']
+        error, axes = angle_between_deg(pred, truth), F.pitchyaw_error_deg(pred, truth)
+        self._rows = table | {'error_gaze_deg': error, 'error_gaze_pitchyaw_deg': axes}
+        overall = [
+            _quantity('angle', 'deg', error),
+            _quantity('pitch', 'deg', axes[:, 0]),
+            _quantity('yaw', 'deg', axes[:, 1]),
+        ]
+        self.report = _report(self.prefix, f'Gaze vector, frame {wanted}', 'deg', table, overall, error, None)
+        subsets = gaze_subsets(error, truth, wanted)
+        self.report['groups'].append(subsets)
+        scalars = _scalars(self.report, 'deg')
+        scalars |= {'pitch_mean_deg': overall[1]['mean'], 'yaw_mean_deg': overall[2]['mean']}
+        front, facing = (row['mean'] for row in subsets['rows'][1:])
+        return scalars | {'front180_mean_deg': front, 'front20_mean_deg': facing}
 
 
 def _rig_key(rig: Rig) -> tuple:
@@ -286,6 +378,7 @@ def _report(
         'constant_mean': constant,
         'constant_ratio': None if constant is None else float(np.divide(overall[0]['mean'], constant)),
         'subjects': [dict(zip(subjects, row, strict=True)) for row in by_subject],
+        'groups': [],
         'notes': [],
     }
     if len(missing):

@@ -20,6 +20,13 @@ PREDICTION_COLUMNS = {
     'sample_id': ('', ''),
     'subject': ('', ''),
     'plane_rule': ('offset or pose', ''),
+    'gaze_frame': ('camera, normalised_r or normalised_sr', ''),
+    'gt_gaze': ('unit vector, eye to target', "the row's gaze_frame"),
+    'pred_gaze': ('unit vector, eye to target', "the row's gaze_frame"),
+    'constant_error_mm': ('mm', 'plane; of always answering the training mean'),
+    'constant_error_deg': ('deg', 'of always answering the training mean'),
+    'error_gaze_deg': ('deg', 'angle between gt_gaze and pred_gaze'),
+    'error_gaze_pitchyaw_deg': ('deg', "absolute difference of pitch, of yaw, in the row's gaze_frame"),
     'gt_plane_mm': ('mm', _PLANE),
     'pred_plane_mm': ('mm', _PLANE),
     'gt_screen_px': ('px', _SCREEN),
@@ -45,18 +52,18 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
     lines = [f'{report["title"]}: {report["n"]:,} samples of {report["n_subjects"]:,} subjects']
     names = ('mean', 'median', 'p95')
     rows = [
-        [f'{row["quantity"]}, {row["unit"]}', *(_number(row[name]) for name in names), f'{row["n"]:,}']
+        [f'{row["quantity"]}, {row["unit"]}', *(number(row[name]) for name in names), f'{row["n"]:,}']
         for row in report['overall']
     ]
-    lines += _aligned([['', *names, 'n'], *rows])
+    lines += aligned([['', *names, 'n'], *rows])
     lines.append('')
     lines.append(
-        f'  mean over subjects  {_number(report["subject_mean"])} {unit}, 95 % CI +- {_number(report["subject_ci95"])}'
+        f'  mean over subjects  {number(report["subject_mean"])} {unit}, 95 % CI +- {number(report["subject_ci95"])}'
     )
     if report['constant_mean'] is not None:
         lines.append(
-            f'  constant answer     {_number(report["constant_mean"])} {unit} (always the training mean); '
-            f'the model has {_number(report["constant_ratio"])} of it'
+            f'  constant answer     {number(report["constant_mean"])} {unit} (always the training mean); '
+            f'the model has {number(report["constant_ratio"])} of it'
         )
     lines += [f'  note: {note}' for note in report['notes']]
     shown = subjects
@@ -64,10 +71,16 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
         shown = sorted(subjects, key=lambda row: -math.inf if _absent(row['mean']) else -row['mean'])[:max_subjects]
     if shown:
         lines.append('')
-        table = [[row['subject'], _number(row['mean']), _number(row['sd']), f'{row["n"]:,}'] for row in shown]
-        lines += _aligned([['subject', f'mean {unit}', f'sd {unit}', 'n'], *table])
+        table = [[row['subject'], number(row['mean']), number(row['sd']), f'{row["n"]:,}'] for row in shown]
+        lines += aligned([['subject', f'mean {unit}', f'sd {unit}', 'n'], *table])
     if len(shown) < len(subjects):
         lines.append(f'  the {len(shown)} subjects with the largest error of {len(subjects):,}; the JSON has all')
+    for group in report.get('groups', ()):
+        lines.append('')
+        heads = [group['title'], f'mean {group["unit"]}', 'median', 'p95', 'n']
+        cells = [[row['group'], *(number(row[name]) for name in names), f'{row["n"]:,}'] for row in group['rows']]
+        lines += aligned([heads, *cells])
+        lines += [f'  note: {note}' for note in group['notes']]
     return '\n'.join(lines)
 
 
@@ -135,12 +148,12 @@ def _absent(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Two digits after the point, '-' for a number that does not exist."""
     return '-' if _absent(value) else f'{value:,.2f}'
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the first column to the left, the others to the right."""
     first, *widths = (max(len(cell) for cell in column) for column in zip(*rows, strict=True))
     lines = []

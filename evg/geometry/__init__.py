@@ -2,18 +2,21 @@
 
 from .affine import InputFrame, apply_affine, compose_affine, flip_matrix, invert_affine
 from .angles import angle_between_deg, pitchyaw_to_vector, vector_to_pitchyaw
-from .normalisation import normalisation_rotation
+from .normalisation import Normalisation, Normaliser, head_pitchyaw, normalisation_rotation
 from .screen import Rig, intersect_plane, plane_point_by_pose, plane_point_by_ray
 from .virtual_plane import VirtualPlane
 
 __all__ = [
     'InputFrame',
+    'Normalisation',
+    'Normaliser',
     'Rig',
     'VirtualPlane',
     'angle_between_deg',
     'apply_affine',
     'compose_affine',
     'flip_matrix',
+    'head_pitchyaw',
     'intersect_plane',
     'invert_affine',
     'normalisation_rotation',

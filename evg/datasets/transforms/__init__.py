@@ -1,12 +1,14 @@
 """Transforms of a pipeline, in the order in which they stand in one.
 
-LoadImage, then those that only edit numbers and one 2x3 matrix (FaceCrop, RandomFlip, Affine), then Warp, the only
-resampling, then the labels (VPProjection, GaussianTarget), then PackGaze.
+LoadImage (and NormaliseFace, for normalised patches of whole frames), then those that only edit numbers and one 2x3
+matrix (FaceCrop, RandomFlip, Affine), then Warp, the only other resampling, then the labels (VPProjection,
+GaussianTarget), then PackGaze.
 """
 
 from .formatting import PackGaze
 from .geometric import Affine, FaceCrop, RandomFlip, Warp
 from .loading import LoadImage
+from .normalise import NormaliseFace
 from .photometric import Photometric
 from .targets import GaussianTarget, VPProjection
 
@@ -15,6 +17,7 @@ __all__ = [
     'FaceCrop',
     'GaussianTarget',
     'LoadImage',
+    'NormaliseFace',
     'PackGaze',
     'Photometric',
     'RandomFlip',

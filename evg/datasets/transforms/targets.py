@@ -22,6 +22,11 @@ class VPProjection(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Sets gt_vp_px (2,)."""
+        if results['gt_plane_mm'] is None:
+            raise UserError(
+                f'VPProjection needs a point on the plane, which {results["sample_id"]} does not have: set labels='
+                "'plane' and a plane_rule that the data set has, or take VPProjection out of the pipeline"
+            )
         results['gt_vp_px'] = self.virtual_plane.clamp(self.virtual_plane.from_mm(results['gt_plane_mm']))
         return results
 

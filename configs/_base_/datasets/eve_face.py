@@ -1,0 +1,27 @@
+# EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: part='left_eye' and e.g.
+# normaliser=dict(focal_px=1800, distance_mm=600, size_px=(128, 128)).
+_base_ = './patches.py'
+data_root = 'data/eve'
+splits = dict(test='val')
+normalise = dict(
+    type='NormaliseFace', normaliser=dict(focal_px=960, distance_mm=600, size_px=(224, 224), scaling='r'), part='face'
+)
+input_frame = dict(size='@normalise.normaliser.size_px', pad=0)
+train_pipeline = [
+    dict(type='LoadImage'),
+    '@normalise',
+    dict(type='RandomFlip', prob='@flip_ratio'),
+    dict(type='Affine', input_frame='@input_frame'),
+    dict(type='Warp'),
+    '@photometric',
+    dict(type='GaussianTarget', codecs='@codecs'),
+    dict(type='PackGaze'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    '@normalise',
+    dict(type='Affine', input_frame='@input_frame'),
+    dict(type='Warp'),
+    dict(type='GaussianTarget', codecs='@codecs'),
+    dict(type='PackGaze'),
+]
