@@ -1,7 +1,7 @@
 """Figures by parts of the data, and the error of gaze vectors; expected values by hand."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from evg.evaluation import functional as F
 from evg.evaluation.breakdown import breakdown, sample_facts
 from evg.evaluation.report import render, write_predictions
 from evg.registry import METRICS
+from evg.structures import GazeDataSample
 
 NAN = float('nan')
 
@@ -108,10 +109,7 @@ def sample(number, truth, prediction, frame='line_of_sight', subject='p'):
         return np.array([-math.cos(p) * math.sin(y), -math.sin(p), -math.cos(p) * math.cos(y)])
 
     pred = np.full(3, NAN) if prediction is None else vector(*prediction)
-    return SimpleNamespace(
-        sample_id=f's{number}', subject=subject, flipped=False, rig=None, pred_score=None,
-        gaze_frame=frame, gt_gaze=vector(*truth), pred_gaze=pred,
-    )  # fmt: skip
+    return GazeDataSample(f's{number}', '', subject, gaze_frame=frame, gt_gaze=vector(*truth), pred_gaze=pred)
 
 
 def evaluate(samples, **arguments):
@@ -176,6 +174,5 @@ def test_in_the_head_frame_nobody_knows_where_the_camera_is():
 
 
 def test_a_model_without_gaze_vectors_is_told():
-    bare = SimpleNamespace(**{name: value for name, value in vars(GAZE[0]).items() if name != 'pred_gaze'})
     with pytest.raises(UserError, match='carries no pred_gaze: the model has no head'):
-        evaluate([bare])
+        evaluate([replace(GAZE[0], pred_gaze=None)])

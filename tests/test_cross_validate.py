@@ -57,7 +57,7 @@ def test_nobody_is_trained_on_and_tested_and_nobody_validates(finished):
 def test_another_config_does_not_mix_with_finished_folds(finished, synth_close):
     work_dir, _ = finished
     done = _run(synth_close, work_dir, options=[FOLDS, 'codec.sigma=3'], code=2)
-    assert 'was begun with another config or persons' in done.stdout
+    assert 'was begun with other values of codec, ' in done.stdout
     assert '2 of 2 folds failed: fold1, fold2' in done.stderr
 
 
@@ -70,7 +70,8 @@ def test_a_validation_person_chooses_the_checkpoint(synth_close, tmp_path):
 
 
 def test_mistakes_are_named(synth_close, tmp_path):
-    assert "there is no fold 'fold'; did you mean" in _run(synth_close, tmp_path, '--folds', 'fold', options=[FOLDS], code=2).stderr
+    done = _run(synth_close, tmp_path, '--folds', 'fold', options=[FOLDS], code=2)
+    assert "there is no fold 'fold'; did you mean" in done.stderr
     bad = "protocol={'type':'LeaveOneOut','subjects':['p0000','p00ll']}"
     assert "no person 'p00ll'" in _run(synth_close, tmp_path, options=[bad], code=2).stderr
     # What a fold says before it ends is shown, and where the rest is.

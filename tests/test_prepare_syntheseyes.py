@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 from argparse import ArgumentParser
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from evg.geometry import vector_to_pitchyaw
 class Python2Pickler(pickle._Pickler):
     """Protocol 2 with byte strings as Python 2 wrote them, and the module names of its numpy."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_bytes(self, obj):
         self.write(b'T' + struct.pack('<i', len(obj)) + obj)
@@ -136,7 +137,7 @@ class Evil:
     [
         (lambda path: Evil(os.mkdir, str(path)), r'(posix|nt)\.mkdir'),
         (lambda path: Evil(eval, f'__import__("os").mkdir({str(path)!r})'), 'eval'),
-        (lambda path: {'look_vec': Evil(getattr, np, 'load')}, 'getattr'),
+        (lambda path: {'look_vec': Evil(getattr, 'text', 'upper')}, 'getattr'),
         (lambda path: np.load, 'numpy'),
     ],
 )

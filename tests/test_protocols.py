@@ -109,9 +109,7 @@ def test_a_config_without_persons_cannot_be_folded():
 # The table of persons.
 def result(name, **persons):
     """One fold's report of `pog`; persons as name=(n, mean, sd)."""
-    rows = [
-        {'subject': p, 'n': n, 'n_missing': 0, 'mean': mean, 'sd': sd} for p, (n, mean, sd) in persons.items()
-    ]
+    rows = [{'subject': p, 'n': n, 'n_missing': 0, 'mean': mean, 'sd': sd} for p, (n, mean, sd) in persons.items()]
     report = {'metric': 'pog', 'title': 'Point of gaze', 'unit': 'mm', 'subjects': rows}
     return {'fold': {'name': name}, 'reports': [report]}
 

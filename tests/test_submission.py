@@ -111,9 +111,8 @@ def test_from_the_index_and_the_answers_to_xgazes_file(tmp_path):
     write_index(tmp_path / 'index.parquet', rows, {}, 'ethxgaze', gaze_frame='normalised_r')
     samples = []
     for name in sorted(XGAZE_TEST_ORDER):
-        samples.append(GazeDataSample(name, '', name))
-        # As the codec of a pitch-yaw model does.
-        samples[-1].pred_gaze = np.array(UP_10 if name == 'subject0087' else AHEAD)
+        gaze = np.array(UP_10 if name == 'subject0087' else AHEAD)
+        samples.append(GazeDataSample(name, '', name, pred_gaze=gaze))
     write_submission(tmp_path / 'r.txt', read_index(tmp_path), collected(samples))
     pitch = np.degrees(np.loadtxt(tmp_path / 'r.txt', delimiter=','))[:, 0]
     assert_allclose(pitch, [10 if number == 9 else 0 for number in range(15)], atol=1e-9)

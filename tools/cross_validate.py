@@ -40,10 +40,13 @@ def call(tool: str, log: Path, *words: object) -> None:
 def run_fold(config: str, options: list[str], fold: Fold, folder: Path, splits: list[str], cfg) -> dict:
     """Train, or go on training, and test one fold; a finished one is read back."""
     done, words = folder / 'result.json', ['--cfg-options', *fold_overrides(cfg, options, fold, splits)]
-    settings = {'config': json.dumps(cfg.to_dict()), 'fold': fold.to_json()}
+    settings = {**{key: json.dumps(value) for key, value in cfg.to_dict().items()}, 'fold': fold.to_json()}
     claim = folder / 'settings.json'
-    if claim.is_file() and json.loads(claim.read_text(encoding='utf-8')) != settings:
-        raise UserError(f'{folder} was begun with another config or persons: give another --work-dir, or delete it')
+    stored = json.loads(claim.read_text(encoding='utf-8')) if claim.is_file() else settings
+    other = [key for key in {**stored, **settings} if stored.get(key) != settings.get(key)]
+    if other:
+        why = f'was begun with other values of {", ".join(other)}'
+        raise UserError(f'{folder} {why}: give another --work-dir, or delete it')
     if done.is_file():
         return json.loads(done.read_text(encoding='utf-8'))
     write_json(claim, settings)

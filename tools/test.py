@@ -57,6 +57,7 @@ def main() -> None:
     cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
     if args.submission:
         cfg.test_evaluator = [dict(type='Predictions')]
+        cfg.test_dataloader.dataset.labels = None  # the server has them
     if not cfg.test_evaluator:
         raise UserError(f'the test_evaluator of {args.config} has no {" or ".join(METRICS[args.metric])}')
     runner = build_runner(cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False)

@@ -49,6 +49,7 @@ class GazeDataset(Dataset):
         labels: what every row must have: 'plane' (a point of gaze by `plane_rule`), 'gaze' (a gaze vector, in the frame
             that the index declares), or None (nothing: test rows whose labels are withheld).
         max_samples: keep this many, evenly spread over the index.
+        baseline: `splits` and `subjects` whose mean label metrics take as the constant answer; all of 'train' by default.
         seed: seed of the augmentation.
     """
 
@@ -61,6 +62,7 @@ class GazeDataset(Dataset):
         plane_rule: str = 'offset',
         labels: str | None = 'plane',
         max_samples: int | None = None,
+        baseline: dict[str, Any] | None = None,
         seed: int = 0,
     ):
         if plane_rule not in PLANE_COLUMNS:
@@ -76,6 +78,7 @@ class GazeDataset(Dataset):
         if max_samples is not None and max_samples < count:
             self.rows = np.linspace(0, count - 1, max_samples).round().astype(np.int64)
         self.pipeline = Compose(pipeline)
+        self.baseline = {'splits': 'train', 'subjects': None, **(baseline or {})}
         self.seed = seed
         # In shared memory, so that workers that outlive an epoch see its number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -101,7 +104,7 @@ class GazeDataset(Dataset):
         return {
             'dataset': self.index.dataset,
             'plane_rule': self.plane_rule,
-            'train_mean_plane_mm': train_mean_plane_mm(self.index.path, self.plane_rule),
+            'train_mean_plane_mm': mean_plane_mm(self.index.path, self.plane_rule, **self.baseline),
         }
 
     def set_epoch(self, epoch: int) -> None:
@@ -164,17 +167,25 @@ def _known(value: np.ndarray) -> np.ndarray | None:
     return value.astype(np.float64) if np.isfinite(value).all() else None
 
 
-def train_mean_plane_mm(index_path: Path, plane_rule: str) -> list[float] | None:
-    """Mean label (u, v) of the training split, plane frame, mm: the best constant answer.
+def mean_plane_mm(
+    index_path: Path, plane_rule: str, splits: str | Sequence[str], subjects: Sequence[str] | None = None
+) -> list[float] | None:
+    """Mean label (u, v) of some rows, plane frame, mm: the best constant answer to them.
 
     Args:
         index_path: the index file.
         plane_rule: 'offset' or 'pose'.
+        splits: which splits.
+        subjects: which persons, None for all.
 
     Returns:
-        Two numbers, or None where the index has no labelled training split.
+        Two numbers, or None where no such row has a label.
     """
     column = PLANE_COLUMNS[plane_rule]
-    table = pq.read_table(index_path, columns=[column], filters=[('split', '=', 'train')])
-    values = [v for v in table[column].to_pylist() if v is not None]
+    filters = [('split', 'in', [splits] if isinstance(splits, str) else list(splits))]
+    if subjects is not None:
+        filters.append(('subject', 'in', list(subjects)))
+    values = [
+        v for v in pq.read_table(index_path, columns=[column], filters=filters)[column].to_pylist() if v is not None
+    ]
     return np.mean(values, axis=0).tolist() if values else None

@@ -97,14 +97,14 @@ class _GazeMetric(BaseMetric):
                 f'sample {sample.sample_id!r} was mirrored, so its rig does not apply: '
                 'take RandomFlip out of the pipeline'
             )
-        if getattr(sample, self.prediction, None) is None:
+        if getattr(sample, self.prediction) is None:
             raise UserError(
                 f'sample {sample.sample_id!r} carries no {self.prediction}: the model has no head and codec for it, or '
                 'was not called in the mode predict'
             )
         values = np.full(max(place.stop for place in self.places.values()), np.nan)
         for name, place in self.places.items():
-            value = getattr(sample, name, None)
+            value = getattr(sample, name)
             if value is None:
                 if name in self.required:
                     raise UserError(f'sample {sample.sample_id!r} has no {name}, which {type(self).__name__} needs')

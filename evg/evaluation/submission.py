@@ -52,8 +52,7 @@ class Predictions(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[GazeDataSample]) -> None:
         """Keep sample id, direction and screen point of each sample."""
         for sample in data_samples:
-            gaze = getattr(sample, 'pred_gaze', None)
-            gaze = np.full(3, np.nan) if gaze is None else np.asarray(gaze, np.float64)
+            gaze = np.full(3, np.nan) if sample.pred_gaze is None else np.asarray(sample.pred_gaze, np.float64)
             self.results.append((sample.sample_id, gaze, _screen_px(sample)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -89,8 +88,8 @@ def write_submission(path: str | os.PathLike, index: Index, rows: dict[str, NDAr
         write_xgaze(path, columns['subject'][place], columns['frame'][place], rows['pred_gaze'])
     elif index.dataset == 'eve':
         ticks = _eve_timestamps(index, place)
-        names = (columns[name][place] for name in ('subject', 'sequence', 'camera'))
-        write_eve(path, *names, columns['frame'][place], ticks, rows['pred_screen_px'])
+        subjects, steps, cameras, frames = (columns[name][place] for name in ('subject', 'sequence', 'camera', 'frame'))
+        write_eve(path, subjects, steps, cameras, frames, ticks, rows['pred_screen_px'])
     else:
         raise UserError(f'no submission format is known for the data set {index.dataset!r}; known: ethxgaze, eve')
 
@@ -179,8 +178,8 @@ def write_eve(
             'PoG_px_final': points[rows],
         }
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as file:
-        pickle.dump(content, file, protocol=3)
+    with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as zipped:
+        pickle.dump(content, zipped, protocol=3)
     with atomic_write(path) as file, zipfile.ZipFile(file, 'w') as archive:
         archive.writestr('for_codalab.pkl.gz', packed.getvalue())
 

@@ -33,6 +33,7 @@ test_pipeline = [
 ]
 
 _dataset = dict(type='GazeDataset', data_root='@data_root', plane_rule='@plane_rule')
+_tested = dict(**_dataset, baseline=dict(splits='@splits.train', subjects='@subjects.train'))
 _loader = dict(num_workers=4, persistent_workers=True, collate_fn=dict(type='collate_gaze'))
 train_dataloader = dict(
     **_loader, batch_size=64, drop_last=True, sampler=dict(type='DefaultSampler', shuffle=True),
@@ -43,11 +44,11 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     **_loader, batch_size=64, sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**_dataset, splits='@splits.val', subjects='@subjects.val', pipeline='@test_pipeline'),
+    dataset=dict(**_tested, splits='@splits.val', subjects='@subjects.val', pipeline='@test_pipeline'),
 )
 test_dataloader = dict(
     **_loader, batch_size=64, sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**_dataset, splits='@splits.test', subjects='@subjects.test', pipeline='@test_pipeline'),
+    dataset=dict(**_tested, splits='@splits.test', subjects='@subjects.test', pipeline='@test_pipeline'),
 )
 val_evaluator = [dict(type='PoGError', ppm='@ppm'), dict(type='AngularError')]
 test_evaluator = '@val_evaluator'
