@@ -45,6 +45,8 @@ class GazeDataSample:
         pred_plane_mm: (2,) predicted point of gaze on the plane.
         pred_vp_px: (2,) the same in VP px.
         pred_gaze: (3,) predicted direction of the gaze, unit vector in `gaze_frame`.
+        pred_pitchyaw_rad: (2,) the same as (pitch, yaw).
+        pred_landmarks_px: (K, 2) predicted landmarks in px of the stored picture.
         pred_score: confidence in 0..1.
         pred_face_center_px: (2,) in px of the stored picture.
     """
@@ -72,5 +74,7 @@ class GazeDataSample:
     pred_plane_mm: Array | None = None
     pred_vp_px: Array | None = None
     pred_gaze: Array | None = None
+    pred_pitchyaw_rad: Array | None = None
+    pred_landmarks_px: Array | None = None
     pred_score: float | None = None
     pred_face_center_px: Array | None = None

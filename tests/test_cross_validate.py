@@ -57,7 +57,8 @@ def test_nobody_is_trained_on_and_tested_and_nobody_validates(finished):
 def test_another_config_does_not_mix_with_finished_folds(finished, synth_close):
     work_dir, _ = finished
     done = _run(synth_close, work_dir, options=[FOLDS, 'codec.sigma=3'], code=2)
-    assert 'was begun with other values of codec, ' in done.stdout
+    assert 'was begun with other values of ' in done.stdout
+    assert 'codec, codecs, model: give another --work-dir' in done.stdout
     assert '2 of 2 folds failed: fold1, fold2' in done.stderr
 
 

@@ -5,6 +5,7 @@ _base_ = [
     '../_base_/datasets/synth_close.py',
     '../_base_/models/ctdet_gaze.py',
 ]
+pog_weight = 0.3
 train_cfg = dict(max_epochs=6)
 codec = dict(fit='contain', activation='softmax', read_out='expectation')
 model = dict(

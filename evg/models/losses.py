@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evg.codecs.pitch_yaw import angle_between, pitchyaw_to_gaze
 from evg.registry import CODECS, LOSSES
 
 
@@ -38,6 +39,33 @@ class HeatmapCrossEntropyLoss(nn.Module):
         target = target.float().flatten(1)
         distribution = target / target.sum(dim=1, keepdim=True).clamp(min=1e-6)
         return -(distribution * functional.log_softmax(logits.float().flatten(1), dim=1)).sum(dim=1).mean()
+
+
+@LOSSES.register_module()
+class L1Loss(nn.Module):
+    """Mean absolute difference of all numbers: ETH-XGaze's and GazeNet's on (pitch, yaw) in radians."""
+
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Args: predicted and target of one shape. Returns: a scalar in their unit."""
+        return functional.l1_loss(predicted.float(), target.float())
+
+
+@LOSSES.register_module()
+class AngularLoss(nn.Module):
+    """Mean angle between the gaze vectors of two (pitch, yaw), in radians; it has no seam at a yaw of 180 degrees."""
+
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Args: predicted and target (B, 2), (pitch, yaw) in rad. Returns: a scalar in rad."""
+        return angle_between(pitchyaw_to_gaze(predicted.float()), pitchyaw_to_gaze(target.float())).mean()
+
+
+@LOSSES.register_module()
+class SumOfSquaresLoss(nn.Module):
+    """Squared differences summed over batch, maps and cells, not averaged: PupilNet's (Hourglass.ipynb)."""
+
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Args: predicted and target (B, K, H, W). Returns: a scalar, which grows with the batch."""
+        return functional.mse_loss(predicted.float(), target.float(), reduction='sum')
 
 
 @LOSSES.register_module()
