@@ -28,7 +28,7 @@ class GazeDataSample:
         sequence: recording, or ''.
         device: name of the device, or ''.
         rig: camera and screen.
-        plane_rule: how the label was put on the plane: 'offset' or 'pose'.
+        plane_rule: how the label was put on the plane: 'offset', or by the pose 'ray' or 'projection'.
         flipped: whether the picture was mirrored.
         affine: (2, 3) picture px to input px; None where the picture is the input.
         gt_plane_mm: (2,) point of gaze on the plane.

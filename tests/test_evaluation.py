@@ -108,29 +108,43 @@ def test_screen_px_by_pose_follows_the_ray():
     # The screen lies 60 mm behind the camera's plane, seen from 600 mm: the ray lands at 660 / 600 of the plane point.
     rig = replace(RIG, screen_to_camera=pose(z_mm=-60.0))
     plane, origin = [[30.0, 20.0], [30.0, 20.0]], [ORIGIN, ORIGIN]
-    screen = F.plane_to_screen_px(plane, origin, ['pose', 'offset'], [0, 0], [rig])
+    screen = F.plane_to_screen_px(plane, origin, ['ray', 'offset'], [0, 0], [rig])
     assert_allclose(screen, [[(250 + 33) * 2, 22 * 2], [(250 + 30) * 2, 20 * 2]], atol=1e-9)
 
 
 def test_direction_by_offset_goes_through_the_calibrated_screen():
     # The offset rule knows nothing of the 15 mm, the calibrated pose does.
     rig = replace(RIG, screen_to_camera=pose(z_mm=-15.0))
-    direction = F.plane_to_direction([[30.0, 20.0]] * 2, [ORIGIN] * 2, ['offset', 'pose'], [0, 0], [rig])
+    direction = F.plane_to_direction([[30.0, 20.0]] * 2, [ORIGIN] * 2, ['offset', 'ray'], [0, 0], [rig])
     assert_allclose(direction, [[-30.0, 20.0, -615.0], [-30.0, 20.0, -600.0]], atol=1e-9)
 
 
 def test_what_a_rig_lacks_is_nan():
     no_pose, no_offset = replace(RIG, screen_to_camera=None), replace(RIG, screen_center_plane_mm=None)
-    rules, index = ['offset', 'pose', 'offset', 'pose', 'offset', 'pose'], [0, 0, 1, 1, -1, -1]
+    rules, index = ['offset', 'ray', 'offset', 'ray', 'offset', 'ray'], [0, 0, 1, 1, -1, -1]
     place = ([[30.0, 20.0]] * 6, [ORIGIN] * 6, rules, index, [no_pose, no_offset])
     assert np.isnan(F.plane_to_screen_px(*place)).all(axis=1).tolist() == [False, True, True, False, True, True]
     # The ray needs no rig at all.
     assert np.isnan(F.plane_to_direction(*place)).all(axis=1).tolist() == [True, False, True, False, True, False]
 
 
+def test_projection_drops_z_on_the_way_there_and_back():
+    # The screen turned about the camera's x axis by atan(0.28 / 0.96); its point at 100, 50 px by hand.
+    turned = pose(z_mm=-40.0)
+    turned[:3, :3] = [[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]] @ turned[:3, :3]
+    rig = replace(RIG, screen_to_camera=turned)
+    screen_px = np.array([[100.0, 50.0]])
+    x_mm, y_mm = screen_px[0] * np.divide(rig.screen_size_mm, rig.screen_size_px)
+    point = turned[:3, :3] @ [x_mm, y_mm, 0] + turned[:3, 3]
+    plane = [[-point[0], point[1]]]
+    place = (plane, [ORIGIN], ['projection'], [0], [rig])
+    np.testing.assert_allclose(F.plane_to_screen_px(*place), screen_px, atol=1e-9)
+    np.testing.assert_allclose(F.plane_to_direction(*place), [point - ORIGIN], atol=1e-9)
+
+
 def test_unknown_rule_is_an_error():
-    with pytest.raises(ValueError, match="'ray' is neither 'offset' nor 'pose'"):
-        F.plane_to_direction([[0.0, 0.0]], [ORIGIN], ['ray'], [0], [RIG])
+    with pytest.raises(ValueError, match="'pose' is none of offset, ray, projection"):
+        F.plane_to_direction([[0.0, 0.0]], [ORIGIN], ['pose'], [0], [RIG])
 
 
 def test_groups_equal_one_row_at_a_time():
@@ -138,7 +152,7 @@ def test_groups_equal_one_row_at_a_time():
     turned = pose(z_mm=-40.0)
     turned[:3, :3] = turned[:3, :3] @ [[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]]
     rigs = [RIG, replace(RIG, screen_to_camera=turned, screen_size_mm=(400.0, 300.0))]
-    index, rules = rng.integers(2, size=40), rng.choice(['offset', 'pose'], 40)
+    index, rules = rng.integers(2, size=40), rng.choice(['offset', 'ray'], 40)
     plane, origin = rng.normal(0, 80, (40, 2)), ORIGIN + rng.normal(0, 50, (40, 3))
     screen = F.plane_to_screen_px(plane, origin, rules, index, rigs)
     direction = F.plane_to_direction(plane, origin, rules, index, rigs)
@@ -254,7 +268,7 @@ def test_no_sample_is_an_error_and_rows_need_an_evaluation():
         metric.rows()
 
 
-@pytest.mark.parametrize('rule', ['offset', 'pose'])
+@pytest.mark.parametrize('rule', ['offset', 'ray'])
 def test_angle_straight_ahead_is_an_arctangent(rule):
     # From 600 mm, 30 mm off to the side, then 45 mm up.
     samples = [sample(0, error=(30, 0), rule=rule), sample(1, error=(0, -45), rule=rule)]

@@ -133,7 +133,7 @@ def test_screen_outline_by_rule_and_mirrored():
     share = 600 / 620
     corners = np.array([[-110, 0], [90, 0], [90, 100], [-110, 100]], np.float64)  # depth dropped
     eye = np.array([-60.0, -30.0])  # the origin as a plane point
-    by_ray = replace(SAMPLE, plane_rule='pose')
+    by_ray = replace(SAMPLE, plane_rule='ray')
     assert_allclose(viz.screen_outline_mm(by_ray), eye + share * (corners - eye))
     assert_allclose(viz.screen_outline_mm(replace(by_ray, gt_origin_mm=None)), corners)
     flipped = replace(by_ray, flipped=True, gt_origin_mm=SAMPLE.gt_origin_mm * (-1, 1, 1))

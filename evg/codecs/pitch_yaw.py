@@ -58,7 +58,7 @@ class PitchYawCodec:
             target_pitchyaw_rad (2,) float32.
         """
         if not np.isfinite(gaze).all():
-            raise ValueError(f'the gaze vector {gaze} is not finite')
+            raise ValueError(f'the gaze vector {np.asarray(gaze)} is not finite')
         return {'target_pitchyaw_rad': vector_to_pitchyaw(gaze).astype(np.float32)}
 
     def pitchyaw(self, outputs: dict[str, Tensor]) -> Tensor:

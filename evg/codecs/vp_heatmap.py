@@ -32,8 +32,8 @@ class VPHeatmapCodec:
         sigma: fixed sigma in cells instead of that rule.
         activation: what the logits are: 'sigmoid' (EVG: each cell for itself, for `HeatmapFocalLoss`) or 'softmax' (a
             distribution over all cells, for `HeatmapCrossEntropyLoss`).
-        read_out: 'peak' (EVG: the highest cell plus its offset) or 'expectation' (the mean of `cell_distribution`), which
-            has the smaller mean error where a network is unsure.
+        read_out: 'peak' (EVG: the highest cell plus its offset) or 'expectation' (the mean of `cell_distribution`,
+            which has the smaller mean error where a network is unsure).
     """
 
     label = 'gt_vp_px'
@@ -163,8 +163,8 @@ class VPHeatmapCodec:
             outputs: as for `decode`.
 
         Returns:
-            weights (B, N) that sum to 1, and the cells with their offsets (B, N, 2). The weights are the softmax, or p^2
-            normalised where p is a sigmoid: the square keeps the many weak background cells from pulling to the centre.
+            weights (B, N) that sum to 1, and the cells with their offsets (B, N, 2). The weights are the softmax, or
+            p^2 normalised where p is a sigmoid: the square keeps the many weak cells from pulling to the centre.
         """
         logits = outputs['heatmap'].float().flatten(1)
         if self.activation == 'sigmoid':

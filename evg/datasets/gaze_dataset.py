@@ -49,7 +49,7 @@ class GazeDataset(Dataset):
         labels: what every row must have: 'plane' (a point of gaze by `plane_rule`), 'gaze' (a gaze vector, in the frame
             that the index declares), or None (nothing: test rows whose labels are withheld).
         max_samples: keep this many, evenly spread over the index.
-        baseline: `splits` and `subjects` whose mean label metrics take as the constant answer; all of 'train' by default.
+        baseline: `splits` and `subjects` whose mean label is the metrics' constant answer; all of 'train' by default.
         seed: seed of the augmentation.
     """
 
@@ -70,6 +70,8 @@ class GazeDataset(Dataset):
         self.splits = [splits] if isinstance(splits, str) else list(splits)
         self.index = read_index(data_root, self.splits, subjects)
         self.plane_rule = plane_rule
+        # How a plane point of these labels leads back to the screen.
+        self.sample_rule = plane_rule if plane_rule == 'offset' else self.index.pose_rule
         self.plane_mm = self.index.columns[PLANE_COLUMNS[plane_rule]]
         self._check_labels(labels)
         check_pictures(self.index)
@@ -131,7 +133,7 @@ class GazeDataset(Dataset):
             'sequence': str(columns['sequence'][row]),
             'device': str(columns['device'][row]),
             'rig': self.index.rigs.get(str(columns['rig'][row])),
-            'plane_rule': self.plane_rule,
+            'plane_rule': self.sample_rule,
             'gt_plane_mm': _known(self.plane_mm[row]),
             'gaze_frame': self.index.gaze_frame,
             'norm_rotation': None,

@@ -17,6 +17,8 @@ from evg.geometry import Rig, vector_to_pitchyaw
 Array = NDArray[np.float64]
 Group = tuple[Rig | None, str, NDArray[np.intp]]  # rig, rule, row numbers
 
+PLANE_RULES = ('offset', 'ray', 'projection')
+
 
 def distance(a: ArrayLike, b: ArrayLike) -> Array:
     """Euclidean distance of points (..., K) and (..., K), in their unit: (...)."""
@@ -48,13 +50,14 @@ def plane_to_screen_px(
 ) -> Array:
     """Screen px of plane points, by the rule that put the row's label on the plane.
 
-    Convention: see the module. `offset`: the screen lies in the plane at its declared place. `pose`: the ray from the
-    origin through the plane point meets the screen at its calibrated pose. Not clamped to the screen.
+    Convention: see the module. `offset`: the screen lies in the plane at its declared place. `ray`: the ray from the
+    origin through the plane point meets the screen at its calibrated pose. `projection`: the point of that screen with
+    the same x and y. Not clamped to the screen.
 
     Args:
         plane_mm: (N, 2).
-        origin_mm: (N, 3) face origin, used by `pose` only.
-        plane_rule: (N,) 'offset' or 'pose'.
+        origin_mm: (N, 3) face origin, used by `ray` only.
+        plane_rule: (N,) 'offset', 'ray' or 'projection'.
         rig_index: (N,).
         rigs: the rigs that `rig_index` counts.
 
@@ -68,7 +71,9 @@ def plane_to_screen_px(
             continue
         if rule == 'offset' and rig.screen_center_plane_mm is not None:
             screen[rows] = rig.offset_plane_to_screen_px(plane[rows])
-        elif rule == 'pose' and rig.screen_to_camera is not None:
+        elif rule == 'projection' and rig.screen_to_camera is not None:
+            screen[rows] = rig.projected_plane_to_screen_px(plane[rows])
+        elif rule == 'ray' and rig.screen_to_camera is not None:
             screen[rows] = rig.ray_to_screen_px(origin[rows], _plane_to_camera(plane[rows]) - origin[rows])
     return screen
 
@@ -79,25 +84,30 @@ def plane_to_direction(
     """Gaze direction from the face origin to what a plane point stands for.
 
     Convention: see the module. EVE's angular error is the angle between this and target - origin. `offset`: plane to
-    screen px, screen px to the 3-D point by the calibrated pose, minus the origin. `pose`: the point lies in the
-    camera's plane at (-u, v, 0), minus the origin.
+    screen px, screen px to the 3-D point by the calibrated pose, minus the origin.
+    `projection`: the same by its own way to the screen.
+    `ray`: the point lies in the camera's plane at (-u, v, 0), minus the origin.
 
     Args:
         plane_mm: (N, 2).
         origin_mm: (N, 3) face origin.
-        plane_rule: (N,) 'offset' or 'pose'.
+        plane_rule: (N,) 'offset', 'ray' or 'projection'.
         rig_index: (N,).
         rigs: the rigs that `rig_index` counts.
 
     Returns:
-        (N, 3) camera frame, mm, not of unit length; NaN where a rule `offset` meets a rig without pose or offset.
+        (N, 3) camera frame, mm, not of unit length; NaN where the rig lacks what the rule needs.
     """
     plane, origin = np.asarray(plane_mm, np.float64), np.asarray(origin_mm, np.float64)
     point = np.full(origin.shape, np.nan)
     for rig, rule, rows in _groups(plane_rule, rig_index, rigs):
-        if rule == 'pose':
+        if rule == 'ray':
             point[rows] = _plane_to_camera(plane[rows])
-        elif rig is not None and rig.screen_center_plane_mm is not None and rig.screen_to_camera is not None:
+        elif rig is None or rig.screen_to_camera is None:
+            continue
+        elif rule == 'projection':
+            point[rows] = rig.screen_px_to_camera(rig.projected_plane_to_screen_px(plane[rows]))
+        elif rig.screen_center_plane_mm is not None:
             point[rows] = rig.screen_px_to_camera(rig.offset_plane_to_screen_px(plane[rows]))
     return point - origin
 
@@ -231,10 +241,10 @@ def _groups(plane_rule: ArrayLike, rig_index: ArrayLike, rigs: Sequence[Rig]) ->
     """Rows of one rig and one rule. Few groups, however many rows."""
     rule, index = np.asarray(plane_rule), np.asarray(rig_index)
     known = np.zeros(len(rule), bool)
-    for name in ('offset', 'pose'):
+    for name in PLANE_RULES:
         chosen = rule == name
         known |= chosen
         for number in np.unique(index[chosen]):
             yield (rigs[number] if number >= 0 else None), name, np.flatnonzero(chosen & (index == number))
     if not known.all():
-        raise ValueError(f"plane_rule {str(rule[~known][0])!r} is neither 'offset' nor 'pose'")
+        raise ValueError(f"plane_rule {str(rule[~known][0])!r} is none of {', '.join(PLANE_RULES)}")

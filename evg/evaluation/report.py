@@ -19,7 +19,7 @@ _SCREEN = "screen, origin upper left, x to the user's right, y down"
 PREDICTION_COLUMNS = {
     'sample_id': ('', ''),
     'subject': ('', ''),
-    'plane_rule': ('offset or pose', ''),
+    'plane_rule': ('offset, ray or projection', ''),
     'gaze_frame': ('camera, normalised_r or normalised_sr', ''),
     'gt_gaze': ('unit vector, eye to target', "the row's gaze_frame"),
     'pred_gaze': ('unit vector, eye to target', "the row's gaze_frame"),

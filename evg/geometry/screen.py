@@ -79,6 +79,12 @@ class Rig:
         transform = self._need('screen_to_camera')
         return self.px_to_screen_mm(screen_px) @ transform[:3, :2].T + transform[:3, 3]
 
+    def projected_plane_to_screen_px(self, plane_mm: ArrayLike) -> NDArray[np.float64]:
+        """Plane mm (..., 2) to screen px (..., 2) by the rule `projection`: the screen's point with that x and y."""
+        transform = self._need('screen_to_camera')
+        xy = np.asarray(plane_mm, np.float64) * (-1, 1) - transform[:2, 3]
+        return self.screen_mm_to_px(xy @ np.linalg.inv(transform[:2, :2]).T)
+
     def ray_to_screen_px(self, origin_mm: ArrayLike, direction: ArrayLike) -> NDArray[np.float64]:
         """Where a ray meets the screen.
 

@@ -17,7 +17,8 @@ class GazeEstimator(BaseModel):
     """Backbone, neck, heads: pictures in, a dict of raw outputs out; losses and decoding around them.
 
     Args:
-        backbone: object or config; publishes `out_channels` and `stride`.
+        backbone: object or config; publishes `out_channels` and `stride`, see `evg.models.backbones`. One of several
+            stacks gets heads on each; their losses are averaged, and the last stack answers.
         heads: by name; None removes a head of a base config. `in_channels` is filled in.
         codecs: by name; each decodes the raw outputs it knows. The first one is monitored in training.
         neck: object or config; `in_channels` is filled in.
@@ -43,9 +44,13 @@ class GazeEstimator(BaseModel):
         if neck is not None:
             self.neck = NECKS.build({**neck, 'in_channels': channels} if isinstance(neck, dict) else neck)
             channels, stride = self.neck.out_channels, stride // self.neck.upscale
-        self.heads = nn.ModuleDict(
-            {name: HEADS.build({**head, 'in_channels': channels}) for name, head in heads.items() if head is not None}
-        )
+        wanted = {name: {**head, 'in_channels': channels} for name, head in heads.items() if head is not None}
+        stacks = [
+            nn.ModuleDict({name: HEADS.build(head) for name, head in wanted.items()})
+            for _ in range(getattr(self.backbone, 'num_stacks', 1))
+        ]
+        self.heads = stacks[-1]
+        self.earlier_heads = nn.ModuleList(stacks[:-1])
         self.codecs = {name: CODECS.build(codec) for name, codec in codecs.items()}
         self.losses = nn.ModuleDict(
             {name: LOSSES.build(loss) for name, loss in (losses or {}).items() if loss is not None}
@@ -55,10 +60,11 @@ class GazeEstimator(BaseModel):
             if getattr(codec, 'stride', stride) != stride:
                 raise ValueError(f'codec {name!r} has stride {codec.stride}, backbone and neck give {stride}')
             width, height = codec.input_frame.input_size
-            if width % self.backbone.stride or height % self.backbone.stride:
+            multiple = getattr(self.backbone, 'max_stride', self.backbone.stride) or 1
+            if width % multiple or height % multiple:
                 raise ValueError(
-                    f"the input of {width} x {height} px is no multiple of the backbone's stride {self.backbone.stride}: "
-                    'choose input_frame.size so, or input_frame.pad=31'
+                    f"the input of {width} x {height} px is no multiple of the backbone's stride {multiple}: "
+                    f'choose input_frame.size so, or input_frame.pad={multiple - 1}'
                 )
         self.to(memory_format=MEMORY_FORMATS[self.data_preprocessor.memory_format])
 
@@ -82,22 +88,29 @@ class GazeEstimator(BaseModel):
             trained; 'predict': the records.
         """
         features = self.backbone(inputs)
-        if self.neck is not None:
-            features = self.neck(features)
-        # Heads and losses are any modules with the attributes used here, which torch types as Tensor | Module.
-        outputs: dict[str, Tensor] = {head.output: head(features) for head in self.heads.values()}  # type: ignore[misc]
+        *earlier, last = features if isinstance(features, tuple) else (features,)
+        outputs = self._outputs(self.heads, last)
         if mode == 'tensor':
             return outputs
         if mode == 'loss' and targets is not None:
-            return self._loss(outputs, targets)
+            stacks = [self._outputs(heads, f) for heads, f in zip(self.earlier_heads, earlier, strict=True)]
+            return self._loss([*stacks, outputs], targets)
         if mode == 'predict' and data_samples is not None:
             return self.predict_from(outputs, data_samples)
         raise ValueError(f"mode must be 'tensor', 'loss' (with targets) or 'predict' (with data_samples), not {mode!r}")
 
-    def _loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        losses = {}
-        for head in self.heads.values():
-            losses.update(head.loss(outputs, targets))  # type: ignore[operator]
+    def _outputs(self, heads: nn.Module, features: Tensor) -> dict[str, Tensor]:
+        if self.neck is not None:
+            features = self.neck(features)
+        # Heads and losses are any modules with the attributes used here, which torch types as Tensor | Module.
+        return {head.output: head(features) for head in heads.values()}  # type: ignore[misc, operator, union-attr]
+
+    def _loss(self, stacks: list[dict[str, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        outputs, losses = stacks[-1], {}
+        for name, last in self.heads.items():
+            heads = [*(heads[name] for heads in self.earlier_heads), last]  # type: ignore[index]
+            each = [head.loss(stack, targets) for head, stack in zip(heads, stacks, strict=True)]  # type: ignore[operator]
+            losses.update({key: sum(loss[key] for loss in each) / len(each) for key in each[0]})
         for loss in self.losses.values():
             losses.update(loss(outputs, targets))
         if self.l1_penalty:
@@ -125,9 +138,9 @@ class GazeEstimator(BaseModel):
         arrays = {name: value.detach().double().cpu().numpy() for name, value in decoded.items()}
         for i, sample in enumerate(samples):
             for name, values in arrays.items():
-                if name == 'pred_face_center_input_px':
+                if name.endswith('_input_px'):
                     to_input = np.eye(2, 3) if sample.affine is None else sample.affine
-                    sample.pred_face_center_px = apply_affine(invert_affine(to_input), values[i])
+                    setattr(sample, name.replace('_input_px', '_px'), apply_affine(invert_affine(to_input), values[i]))
                 elif values.ndim == 1:
                     setattr(sample, name, float(values[i]))
                 else:

@@ -30,8 +30,8 @@ class HeatmapFocalLoss(nn.Module):
 class HeatmapCrossEntropyLoss(nn.Module):
     """Cross entropy between the softmax over all cells and the target heatmap as a distribution.
 
-    For codecs with `activation='softmax'`. The gradient, prediction minus target, does not vanish at the many easy cells
-    as the focal loss's does, so a small network finds the point of gaze in fewer steps (docs/benchmarks.md).
+    For codecs with `activation='softmax'`. The gradient, prediction minus target, does not vanish at the many easy
+    cells as the focal loss's does, so a small network finds the point of gaze in fewer steps (docs/benchmarks.md).
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -74,9 +74,11 @@ class PoGLoss(nn.Module):
 
     EVG decodes outside autograd, so its "pog loss" trains nothing (it is the figure `pog_vp_px` here). Two formulations
     over the codec's `cell_distribution`:
+        'distance_of_mean': |sum_i w_i c_i - t|, the error of the soft arg max. Modes on opposite sides cancel.
         'mean_distance': sum_i w_i |c_i - t|, the expected error of a point drawn from the heatmap. Every wrong mode
             costs.
-        'distance_of_mean': |sum_i w_i c_i - t|, the error of the soft arg max. Modes on opposite sides cancel.
+
+    The first is the default by the ablation in docs/benchmarks.md.
 
     Args:
         codec: the codec of the heatmap.
@@ -84,7 +86,7 @@ class PoGLoss(nn.Module):
         formulation: one of the two.
     """
 
-    def __init__(self, codec, weight: float = 0.0, formulation: str = 'mean_distance'):
+    def __init__(self, codec, weight: float = 0.0, formulation: str = 'distance_of_mean'):
         super().__init__()
         if formulation not in ('mean_distance', 'distance_of_mean'):
             raise ValueError(f"formulation must be 'mean_distance' or 'distance_of_mean', not {formulation!r}")

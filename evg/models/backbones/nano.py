@@ -1,5 +1,8 @@
 """A small backbone that learns on a CPU in minutes."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from evg.registry import BACKBONES
@@ -19,12 +22,12 @@ class NanoNet(nn.Module):
 
     stride = 32
 
-    def __init__(self, channels: tuple[int, int, int, int, int] = (24, 32, 64, 96, 128)):
+    def __init__(self, channels: Sequence[int] = (24, 32, 64, 96, 128)):
         super().__init__()
         if len(channels) != 5:
             raise ValueError(f'NanoNet has five stages, not {len(channels)}')
         stages: list[nn.Module] = [nn.PixelUnshuffle(2), _conv(12, channels[0])]
-        for previous, width in zip(channels[:-1], channels[1:], strict=True):
+        for previous, width in pairwise(channels):
             stages += [_conv(previous, width, stride=2), _Residual(width)]
         self.stages = nn.Sequential(*stages)
         self.out_channels = channels[-1]

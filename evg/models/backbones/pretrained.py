@@ -1,22 +1,41 @@
-"""Published ImageNet weights for torchvision networks, from the network or from a local file."""
+"""Published ImageNet weights, from the network or from a local file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from evg.errors import UserError
 
 
-def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEnum | None) -> None:
-    """Fill a torchvision network.
+@dataclass(frozen=True)
+class PublishedFile:
+    """A state dict on the web that is not torchvision's; used as one of torchvision's `WeightsEnum`.
+
+    Attributes:
+        url: its address; the name ends with the first digits of its SHA-256, as torch.hub has it.
+    """
+
+    url: str
+
+    def get_state_dict(self, progress: bool, check_hash: bool) -> dict[str, Tensor]:
+        """Download, or take from torch.hub's cache."""
+        return torch.hub.load_state_dict_from_url(
+            self.url, map_location='cpu', progress=progress, check_hash=check_hash, weights_only=True
+        )
+
+
+def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEnum | PublishedFile | None) -> None:
+    """Fill a network whose names are those of the published file.
 
     Args:
-        model: the whole torchvision network, classifier included.
-        pretrained: None (random weights), 'imagenet', or the path of a torchvision state dict.
-        weights: torchvision's entry for 'imagenet', None where nothing is published for this variant.
+        model: the whole network; its classifier may be missing.
+        pretrained: None (random weights), 'imagenet', or the path of such a state dict.
+        weights: the entry for 'imagenet', None where nothing is published for this variant.
 
     Raises:
         UserError: no such file, no published weights, the download failed, the file is of another network.
@@ -30,7 +49,7 @@ def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEn
                 f'no ImageNet weights are published for this variant of {name}: set model.backbone.pretrained=None'
             )
         try:
-            state = weights.get_state_dict(progress=True, check_hash=True)
+            state = dict(weights.get_state_dict(progress=True, check_hash=True))
         except (URLError, OSError) as error:
             raise UserError(
                 f'the ImageNet weights of {name} could not be downloaded ({error}). Without a network: fetch '
@@ -38,7 +57,7 @@ def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEn
                 'random weights with model.backbone.pretrained=None'
             ) from error
     else:
-        state = _read_state_dict(Path(pretrained))
+        state = read_state_dict(Path(pretrained))
     missing, unexpected = _load(model, state)
     if missing:
         raise UserError(
@@ -47,12 +66,19 @@ def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEn
         )
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """A state dict on disk, .safetensors or torch's own; nothing in it is executed.
+
+    Raises:
+        UserError: no such file, or it holds something else.
+    """
     if not path.is_file():
         raise UserError(
-            f"model.backbone.pretrained: no file {path} (use 'imagenet', a file of torchvision weights, or None)"
+            f"model.backbone.pretrained: no file {path} (use 'imagenet', a file of the network's weights, or None)"
         )
     try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         reason = type(error).__name__

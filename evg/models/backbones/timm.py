@@ -1,7 +1,10 @@
 """Any backbone of timm, as an option."""
 
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from evg.errors import UserError, did_you_mean
@@ -17,7 +20,8 @@ class TimmBackbone(nn.Module):
         name: timm's name of the network, such as 'efficientnet_b0'.
         pretrained: None (random weights), 'imagenet' (what timm publishes for that name), or the path of a file with
             such weights (.pth or .safetensors).
-        out_index: which of its feature maps, -1 is the last.
+        out_index: which of its feature maps, -1 is the last. Some networks, MobileNetV3 among them, keep the layers
+            beyond it: training on several devices then needs `find_unused_parameters=True`.
     """
 
     def __init__(self, name: str, pretrained: str | None = 'imagenet', out_index: int = -1):
@@ -30,19 +34,40 @@ class TimmBackbone(nn.Module):
             ) from None
         if not timm.is_model(name):
             raise UserError(f'timm has no network {name!r}{did_you_mean(name, timm.list_models())}')
-        indices = self._indices(timm, name)
-        if not -len(indices) <= out_index < len(indices):
-            raise UserError(f'{name} has {len(indices)} feature maps, so out_index={out_index} names none')
-        self.net = self._create(timm, name, pretrained, indices[out_index])
-        self.out_channels = self.net.feature_info.channels()[-1]
-        self.stride = self.net.feature_info.reduction()[-1]
+        self.net = _create(timm, name, pretrained, out_index)
+        info: Any = self.net.feature_info
+        self.out_channels = info.channels()[-1]
+        self.stride = info.reduction()[-1]
+        self.max_stride = max(entry['reduction'] for entry in info.info)
+        # Swin and its kin answer with channels last.
+        self.channels_last = 'NHWC' in str(getattr(self.net, 'output_fmt', ''))
 
-    @staticmethod
-    def _indices(timm, name: str) -> list[int]:
-        """The feature maps that a network offers."""
-        try:
-            with torch_meta():
-                net = timm.create_model(name, pretrained=False, features_only=True)
-        except (RuntimeError, AttributeError, AssertionError) as error:
-            raise UserError(f'{name} of timm offers no feature maps: {error}') from error
-        return list(range(len(net.feature_info)))
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, out_channels, H / stride, W / stride)."""
+        features = self.net(images)[0]
+        return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+def _create(timm: ModuleType, name: str, pretrained: str | None, out_index: int) -> nn.Module:
+    """The network up to one feature map, with its weights."""
+    options: dict = dict(features_only=True, out_indices=(out_index,))
+    if pretrained not in (None, 'imagenet'):
+        state = read_state_dict(Path(pretrained))
+        with torch.device('meta'):
+            known = timm.create_model(name).state_dict().keys()
+        # timm adapts old names and drops what features do not need, without a word about what it did not find.
+        if len(state.keys() & known) < len(known) / 2:
+            raise UserError(f"{pretrained} is not a state dict of timm's {name}: it has {', '.join([*state][:3])}, ...")
+        options['pretrained_cfg_overlay'] = dict(state_dict=state)
+    try:
+        return timm.create_model(name, pretrained=pretrained is not None, **options)
+    except (IndexError, AssertionError) as error:
+        raise UserError(f'{name} of timm has no feature map out_index={out_index}: {error}') from error
+    except Exception as error:
+        if pretrained is None:
+            raise UserError(f'{name} of timm cannot be built as a backbone: {error}') from error
+        raise UserError(
+            f'the weights of {name} could not be had from timm ({type(error).__name__}: {str(error)[:200]}). Without a '
+            f'network: fetch them from https://huggingface.co/timm elsewhere and set model.backbone.pretrained='
+            '/path/to/model.safetensors, or train from random weights with model.backbone.pretrained=None'
+        ) from error

@@ -1,0 +1,126 @@
+"""Multiply-accumulates of a network, by calflops, corrected where it is wrong or blind."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
+
+from evg.errors import UserError
+from evg.registry import MODELS
+
+
+@dataclass
+class Cost:
+    """What one module and everything in it costs for one batch.
+
+    A MAC is a multiplication and an addition of a convolution or matrix product; `flops` is 2 `macs`. As everywhere in
+    the literature, normalisation, activations, pooling and resampling are not counted.
+
+    Attributes:
+        name: dotted name, '' is the whole network.
+        kind: name of its class.
+        params: parameters.
+        macs: of all convolutions and matrix products, those of deformable convolutions and of their offsets included.
+        sampling_macs: of the bilinear sampling inside deformable convolutions, not part of `macs`: 5 per sampled value,
+            four neighbours and the mask.
+    """
+
+    name: str
+    kind: str
+    params: int
+    macs: int = 0
+    sampling_macs: int = 0
+
+    @property
+    def flops(self) -> int:
+        """2 `macs`."""
+        return 2 * self.macs
+
+
+@dataclass
+class _Own:
+    """What modules cost by themselves, without their children, where calflops does not know it."""
+
+    macs: dict[nn.Module, int] = field(default_factory=dict)
+    sampling_macs: dict[nn.Module, int] = field(default_factory=dict)
+
+    def see(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """A forward hook."""
+        if isinstance(module, DeformConv2d):
+            # calflops does not see it: a product of the sampled values with the weights, at each output.
+            values = module.weight[0].numel() * output[:, 0].numel()
+            self.macs[module] = self.macs.get(module, 0) + values * module.out_channels
+            sampled = 5 * values * module.groups
+            self.sampling_macs[module] = self.sampling_macs.get(module, 0) + sampled
+        elif isinstance(module, nn.ConvTranspose2d) and module.groups > 1:
+            # calflops divides by the groups twice: this is added to what it counts, and its share is taken out.
+            weight, cells = module.weight, inputs[0][:, 0].numel()
+            per_cell = weight.numel()
+            seen = weight[0, 0].numel() * module.in_channels * (weight.shape[1] // module.groups)
+            self.macs[module] = self.macs.get(module, 0) + (per_cell - seen) * cells
+
+
+def build_on_meta(model_config: dict) -> nn.Module:
+    """The model of a config on the device 'meta': all its shapes, in no time and no memory, no weights fetched."""
+    backbone = dict(model_config['backbone'])
+    if 'pretrained' in backbone:
+        backbone['pretrained'] = None
+    with torch.device('meta'):
+        return MODELS.build({**model_config, 'backbone': backbone})
+
+
+def count_flops(model: nn.Module, input_size: tuple[int, int], batch: int = 1) -> list[Cost]:
+    """Cost of a network in inference, per module.
+
+    The network runs once, on the device it is on; `build_on_meta` makes that free.
+
+    Args:
+        model: takes pictures (B, 3, H, W).
+        input_size: (width, height) of the network's input in px, padding included.
+        batch: pictures.
+
+    Returns:
+        The whole network first, then every module inside it in order of definition, each with what it contains.
+    """
+    own = _Own()
+    width, height = input_size
+    handles = [module.register_forward_hook(own.see) for module in model.modules()]
+    training = model.training
+    try:
+        with _calflops(model.eval()), torch.no_grad():
+            model(torch.zeros(batch, 3, height, width, device=next(model.parameters()).device))
+            seen = {module: int(module.__macs__) for module in model.modules()}  # type: ignore[arg-type]
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return [_cost(name, module, seen, own) for name, module in model.named_modules()]
+
+
+def _cost(name: str, module: nn.Module, seen: dict[nn.Module, int], own: _Own) -> Cost:
+    inside = list(module.modules())
+    return Cost(
+        name,
+        type(module).__name__,
+        sum(p.numel() for p in module.parameters()),
+        sum(seen[m] + own.macs.get(m, 0) for m in inside),
+        sum(own.sampling_macs.get(m, 0) for m in inside),
+    )
+
+
+@contextmanager
+def _calflops(model: nn.Module) -> Iterator[None]:
+    """calflops' counting, undone afterwards whatever happens."""
+    try:
+        from calflops.calculate_pipline import CalFlopsPipline  # noqa: PLC0415  # imports transformers, seconds
+    except ImportError as error:
+        raise UserError(f'calflops cannot be imported ({error}): pip install calflops transformers') from error
+    pipeline = CalFlopsPipline(model, include_backPropagation=False, compute_bp_factor=2.0)
+    pipeline.start_flops_calculate()
+    try:
+        yield
+    finally:
+        pipeline.end_flops_calculate()
