@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
-from evg.engine.launch import build_runner, choose_gpu
+from evg.engine.launch import build_runner, choose_gpu, newest_checkpoint
 from evg.errors import UserError, run_tool
 
 
@@ -39,8 +39,8 @@ def main() -> None:
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem
     runner = build_runner(cfg, work_dir, resume=args.resume, amp=args.amp, launcher=args.launcher)
     runner.train()
-    best = runner.message_hub.get_info('best_ckpt', None)
-    runner.logger.info(f'Done. Test it: python tools/test.py {args.config} {best or runner.work_dir}')
+    # The last one, not the best: where validation and test share persons, the best was chosen on the test.
+    runner.logger.info(f'Done. Test it: python tools/test.py {args.config} {newest_checkpoint(runner.work_dir)}')
 
 
 if __name__ == '__main__':
