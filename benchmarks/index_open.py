@@ -1,4 +1,4 @@
-"""Time and memory of opening a large index: python benchmarks/index_open.py --index DIR [--rows N] [--workers N] [--json F].
+"""Time and memory of opening a large index: python benchmarks/index_open.py --index DIR [--rows N] [--json F].
 
 The rows of a prepared data set are repeated to N; the index is opened by `GazeDataset`, and N workers each read samples
 from every part of it. Memory is what the processes add together, shared pages counted once (PSS).
