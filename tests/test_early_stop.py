@@ -11,7 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from evg.engine import EarlyStopByDelta
+import evg.engine.storage  # noqa: F401  the loader that runs use
+from evg.engine import EarlyStopByDelta, PlainCheckpointHook
 from evg.errors import UserError
 from evg.registry import HOOKS
 
@@ -166,7 +167,7 @@ def train(folder, name, epochs, resume=False):
         train_cfg={'by_epoch': True, 'max_epochs': epochs},
         val_cfg={},
         optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.1}},
-        custom_hooks=[EarlyStopByDelta(patience=3)],
+        custom_hooks=[EarlyStopByDelta(patience=3), PlainCheckpointHook()],
         default_hooks={'logger': None},
         resume=resume,
         log_level='ERROR',
@@ -181,7 +182,7 @@ def test_runner_stops_and_a_resumed_run_stops_at_the_same_epoch(tmp_path):
     # Ends after the checkpoint and the validation of epoch 3, whose value that checkpoint does not hold.
     assert train(tmp_path / 'parts', 'early_stop_first', 3) == 3
     stored = torch.load(tmp_path / 'parts' / 'epoch_3.pth', weights_only=False)['meta']['early_stop']
-    assert stored == {'monitor': KEY, 'history': [(2, 90.0), (4, 80.0)]}
+    assert stored == {'monitor': KEY, 'history': [[2, 90.0], [4, 80.0]]}
     assert train(tmp_path / 'parts', 'early_stop_second', 7, resume=True) == 6
     histories = [
         json.loads((tmp_path / name / 'early_stop.json').read_text())['history'] for name in ('whole', 'parts')

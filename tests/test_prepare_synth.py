@@ -161,11 +161,11 @@ def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, 'nothing happens'
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def test_a_killed_run_resumes_to_the_same_index(tmp_path):
-    persons, frames = 16, 24
+    persons, frames = 40, 24  # enough that the fastest machine is still at it when the signals come
     prepare(converter(persons, frames), tmp_path / 'whole', jobs=1)
     out = tmp_path / 'out'
     parts = out / STATE_DIR / 'parts'

@@ -1,5 +1,5 @@
 # ETH-XGaze, 224 x 224 face patches; indexed by: python tools/prepare_data.py ethxgaze --src xgaze_224 --out data/ethxgaze
-_base_ = './patches.py'
+_base_ = ['./loaders.py', './patches.py']
 data_root = 'data/ethxgaze'
 # The test persons' labels are withheld (Codalab), so figures are those of the seven validation persons.
 splits = dict(test='val')

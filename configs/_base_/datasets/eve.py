@@ -1,5 +1,5 @@
 # EVE, webcam_c; prepared by: python tools/prepare_data.py eve --src EVE --out data/eve --camera webcam_c --size 480 270
-_base_ = './frames.py'
+_base_ = ['./loaders.py', './frames.py']
 data_root = 'data/eve'
 # The test persons' labels are withheld (Codalab), so figures are those of the five validation persons.
 splits = dict(test='val')

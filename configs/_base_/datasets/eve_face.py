@@ -1,6 +1,6 @@
 # EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: part='left_eye' and e.g.
 # normaliser=dict(focal_px=1800, distance_mm=600, size_px=(128, 128)).
-_base_ = './patches.py'
+_base_ = ['./loaders.py', './patches.py']
 data_root = 'data/eve'
 splits = dict(test='val')
 normalise = dict(

@@ -1,7 +1,7 @@
 # GazeCapture, phones and tablets; prepared by: python tools/prepare_data.py gazecapture --src GazeCapture --out data/gazecapture
 # Its plane's origin is the camera. The original's published commands ran without the camera's place (the plane's centre is the
 # screen's): for those, prepare with --offset none into another folder and set data_root.
-_base_ = './frames.py'
+_base_ = ['./loaders.py', './frames.py']
 data_root = 'data/gazecapture'
 # A letterbox: 640 x 480 and 480 x 640 keep their aspect.
 input_frame = dict(size=(512, 512), pad=0, keep_aspect=True)

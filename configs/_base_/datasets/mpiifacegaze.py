@@ -1,5 +1,5 @@
 # MPIIFaceGaze, raw frames; prepared by: python tools/prepare_data.py mpiifacegaze --src MPIIFaceGaze --out data/mpiifacegaze
-_base_ = './frames.py'
+_base_ = ['./loaders.py', './frames.py']
 data_root = 'data/mpiifacegaze'
 # Leave-one-person-out: every row is of the split 'train', persons make the difference. tools/cross_validate.py does all 15.
 splits = dict(train='train', val='train', test='train')
