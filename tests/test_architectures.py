@@ -272,7 +272,7 @@ def test_base_models_build_train_and_predict(name, tmp_path):
     torch.manual_seed(0)
     size = (64, 32)
     data = 'frames' if name == 'regression_vp' else 'patches'
-    bases = ['default_runtime', 'schedules/adam_20e', f'datasets/{data}', f'models/{name}']
+    bases = ['default_runtime', 'schedules/adam_20e', 'datasets/loaders', f'datasets/{data}', f'models/{name}']
     text = f'_base_ = {[f"{ROOT}/configs/_base_/{base}.py" for base in bases]}\n'
     text += f'input_frame = dict(size={size}, pad=0)\n'
     text += 'vp_size_px = (640, 320)\nppm = 1.0\n' if data == 'frames' else ''

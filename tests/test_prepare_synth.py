@@ -180,6 +180,8 @@ def test_a_killed_run_resumes_to_the_same_index(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A runner in the background hands on an ignored Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  one call, no locks
         )
 
     killed = start('2')
