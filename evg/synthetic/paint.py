@@ -33,8 +33,10 @@ def mix(region, weight, colour) -> None:
         weight: (h, w) float32, 0..1.
         colour: (3,), or anything that broadcasts to the region.
     """
-    layer = np.empty(region.shape, np.float32)
-    layer[:] = colour
+    layer = np.asarray(colour, np.float32)
+    if layer.shape != region.shape:
+        layer = np.empty(region.shape, np.float32)
+        layer[:] = colour
     region[:] = cv2.blendLinear(np.ascontiguousarray(region), layer, 1 - weight, weight)
 
 
