@@ -1,8 +1,10 @@
 """Train variants of a config with several seeds and compare them: mean and 95 % confidence interval over the seeds.
 
 python benchmarks/ablation.py CONFIG --out DIR --seeds 0 1 2 \\
-    --variant none pog_weight=0 --variant distance pog_weight=0.3 [--common train_cfg.max_epochs=4]
+    --variant none pog_weight=0 --variant distance pog_weight=0.3 [--common train_cfg.max_epochs=4] \\
+    [--retest distance flip model.flip_test=True]
 
+`--retest VARIANT NAME KEY=VALUE...` tests the networks of a variant once more with other settings.
 A run that is finished is not repeated, so an interrupted comparison goes on where it stopped.
 """
 
@@ -21,8 +23,10 @@ from evg.evaluation.report import write_json
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(config: str, out: Path, name: str, seed: int, overrides: list[str]) -> dict[str, float]:
-    """Train and test one variant with one seed, each by its tool; returns the figures of the last epoch."""
+def run(
+    config: str, out: Path, name: str, seed: int, overrides: list[str], retests: dict[str, list[str]]
+) -> dict[str, dict[str, float]]:
+    """Train and test one variant with one seed, each by its tool; the figures of the last epoch, by variant."""
     folder = out / name / f'seed{seed}'
     figures = folder / 'figures.json'
     if not figures.is_file():
@@ -31,10 +35,25 @@ def run(config: str, out: Path, name: str, seed: int, overrides: list[str]) -> d
         with open(folder / 'log.txt', 'a') as log:
             train = [sys.executable, 'tools/train.py', config, '--work-dir', str(folder), '--resume', *options]
             _call(train, log)
-            checkpoint = newest_checkpoint(folder)
-            test = [sys.executable, 'tools/test.py', config, checkpoint, '--out', str(figures), *options]
-            _call(test, log)
-    return json.loads(figures.read_text())['figures']
+            _test(config, folder, figures, options, log)
+    found = {name: _figures(figures)}
+    for retest, more in retests.items():
+        again = folder / f'figures_{retest}.json'
+        if not again.is_file():
+            with open(folder / 'log.txt', 'a') as log:
+                options = ['--cfg-options', f'randomness.seed={seed}', *overrides, *more]
+                _test(config, folder, again, options, log)
+        found[retest] = _figures(again)
+    return found
+
+
+def _test(config: str, folder: Path, figures: Path, options: list[str], log) -> None:
+    checkpoint = newest_checkpoint(folder)
+    _call([sys.executable, 'tools/test.py', config, str(checkpoint), '--out', str(figures), *options], log)
+
+
+def _figures(path: Path) -> dict[str, float]:
+    return json.loads(path.read_text())['figures']
 
 
 def _call(command: list[str], log) -> None:
@@ -49,6 +68,9 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--out', type=Path, required=True, help='folder of the runs')
     parser.add_argument('--variant', nargs='+', action='append', required=True, metavar=('NAME', 'KEY=VALUE'))
+    parser.add_argument(
+        '--retest', nargs='+', action='append', default=[], metavar=('VARIANT', 'NAME'), help='NAME KEY=VALUE...'
+    )
     parser.add_argument('--common', nargs='*', default=[], metavar='KEY=VALUE', help='overrides of every variant')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
@@ -58,13 +80,15 @@ def main() -> None:
     # Seeds outside, so that an early look compares all variants.
     plan = [(seed, name, options) for seed in args.seeds for name, *options in args.variant]
     with ThreadPoolExecutor(args.jobs) as pool:
+        retests = {name: {new: more for of, new, *more in args.retest if of == name} for _, name, _ in plan}
         jobs = [
-            (name, pool.submit(run, args.config, out, name, seed, [*args.common, *options]))
+            pool.submit(run, args.config, out, name, seed, [*args.common, *options], retests[name])
             for seed, name, options in plan
         ]
         results: dict[str, list[float]] = {}
-        for name, job in jobs:
-            results.setdefault(name, []).append(job.result()[args.metric])
+        for job in jobs:
+            for name, figures in job.result().items():
+                results.setdefault(name, []).append(figures[args.metric])
     print(f'| variant | {args.metric}, mean of {len(args.seeds)} seeds | 95 % CI | each |\n|---|---|---|---|')
     for name, values in results.items():
         mean, half = mean_ci95(values)

@@ -16,6 +16,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 early_stop = dict(type='EarlyStopByDelta', monitor='pog/mean_vp_px', patience=4, delta=10)
+# Averaged weights, e.g. dict(type='EMAHook', momentum=0.005, update_buffers=True): they are validated and saved as the model's.
+ema = None
 # A person in training and test, or a checkpoint chosen on the test, is refused; True lets it pass and says so in the table.
 allow_leak = False
 # What tools/cross_validate.py does; None is leave-one-person-out over all persons of the index (docs/protocols.md).
@@ -26,6 +28,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='PlainCheckpointHook'),
     '@early_stop',
+    '@ema',
 ]
 
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])

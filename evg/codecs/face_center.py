@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from evg.codecs.gaussian import gaussian_heatmap, radius_and_sigma
 from evg.codecs.grid import cell_corners
 from evg.geometry import InputFrame
+from evg.geometry.gaussian import gaussian_heatmap, radius_and_sigma
 from evg.registry import CODECS
 
 
@@ -71,3 +71,7 @@ class FaceCenterCodec:
         index = outputs['face_heatmap'].flatten(1).argmax(dim=1)
         cell = cell_corners(index, self.grid_size[0])
         return {'pred_face_center_input_px': (cell + 0.5) * self.stride - 0.5}
+
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of a mirrored picture as those of the picture."""
+        return {'face_heatmap': outputs['face_heatmap'].flip(3)}

@@ -1,4 +1,4 @@
-"""Landmarks as one heatmap each, read out by a soft arg max or by the parabola through the peak."""
+"""Landmarks as one heatmap each, read out by a soft arg max or by the parabola through the peak; gaze from them."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from evg.codecs.grid import cell_corners
 from evg.codecs.precision import at_least_float32
-from evg.geometry import InputFrame
+from evg.geometry import EyeModel, InputFrame, apply_affine, invert_affine
 from evg.registry import CODECS
 
 _LEAST = 1e-12  # below the peaks' neighbours of any Gaussian of sigma >= 0.2 cells
@@ -31,6 +31,8 @@ class LandmarkHeatmapCodec:
             is almost the highest cell) or 'parabola' (through the logarithms of the peak and its neighbours, exact for
             a Gaussian).
         temperature: of the soft arg max.
+        eye: `EyeModel` of the patch, an object or its arguments; the 8 landmarks, the rim of a pupil, then give a gaze
+            vector, too. None where the patch is not a normalised eye.
     """
 
     label = 'gt_landmarks_input_px'
@@ -43,6 +45,7 @@ class LandmarkHeatmapCodec:
         sigma: float = 1.0,
         read_out: str = 'soft_argmax',
         temperature: float = 100.0,
+        eye: EyeModel | dict | None = None,
     ):
         self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)
         if not sigma > 0:
@@ -56,11 +59,15 @@ class LandmarkHeatmapCodec:
         self.sigma = sigma
         self.read_out = read_out
         self.temperature = temperature
+        self.eye = eye if eye is None or isinstance(eye, EyeModel) else EyeModel(**eye)
 
     def describe(self) -> str:
         """What the coding amounts to, in one line."""
         width, height = self.grid_size
-        return f'{self.num_landmarks} landmarks on a grid of {width} x {height} cells, sigma {self.sigma:.2f} cells'
+        text = f'{self.num_landmarks} landmarks on a grid of {width} x {height} cells, sigma {self.sigma:.2f} cells'
+        if self.eye is None:
+            return text
+        return f'{text}; gaze in the frame {self.eye.normaliser.gaze_frame!r}, kappa {self.eye.kappa_deg} deg'
 
     def encode(self, landmarks_input_px: ArrayLike) -> dict[str, NDArray]:
         """Targets of one picture.
@@ -92,12 +99,23 @@ class LandmarkHeatmapCodec:
             outputs: landmark_heatmap (B, K, H, W), as trained: 1 at a landmark, 0 far from it.
 
         Returns:
-            pred_landmarks_input_px (B, K, 2) input px; pred_score (B,), the mean height of the peaks in 0..1.
+            pred_landmarks_input_px (B, K, 2) input px; pred_score (B,), the mean height of the peaks in 0..1. With
+            `eye` pred_gaze (B, 3), unit vectors in the frame of its normaliser.
         """
         maps = at_least_float32(outputs['landmark_heatmap'])
-        cells = self._soft_argmax(maps) if self.read_out == 'soft_argmax' else _parabola(maps)
+        points_px = self._points(maps)
         peaks = maps.flatten(2).amax(dim=2).clamp(0, 1)
-        return {'pred_landmarks_input_px': (cells + 0.5) * self.stride - 0.5, 'pred_score': peaks.mean(dim=1)}
+        decoded = {'pred_landmarks_input_px': points_px, 'pred_score': peaks.mean(dim=1)}
+        if self.eye is not None:
+            to_input = self.input_frame.matrix(self.eye.normaliser.size_px)
+            rim_px = apply_affine(invert_affine(to_input), points_px.detach().cpu().double().numpy())
+            decoded['pred_gaze'] = torch.from_numpy(self.eye.gaze(rim_px)).to(points_px.device)
+        return decoded
+
+    def _points(self, maps: Tensor) -> Tensor:
+        """Landmarks (B, K, 2), input px, of maps (B, K, H, W)."""
+        cells = self._soft_argmax(maps) if self.read_out == 'soft_argmax' else _parabola(maps)
+        return (cells + 0.5) * self.stride - 0.5
 
     def _soft_argmax(self, maps: Tensor) -> Tensor:
         """Mean cells (B, K, 2) of the maps' softmax."""
@@ -116,7 +134,8 @@ class LandmarkHeatmapCodec:
         Returns:
             landmarks_input_px (), input px.
         """
-        distance = self.decode(outputs)['pred_landmarks_input_px'] - targets['target_landmarks_input_px']
+        maps = at_least_float32(outputs['landmark_heatmap'])
+        distance = self._points(maps) - targets['target_landmarks_input_px']
         return {'landmarks_input_px': distance.norm(dim=-1).mean()}
 
 

@@ -77,6 +77,10 @@ class PitchYawCodec:
         angles = self.pitchyaw(outputs)
         return {'pred_gaze': pitchyaw_to_gaze(angles), 'pred_pitchyaw_rad': angles}
 
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of a mirrored picture as those of the picture: yaw changes sign."""
+        return {'pitchyaw': outputs['pitchyaw'] * outputs['pitchyaw'].new_tensor([1, -1])}
+
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean angle between prediction and truth as a figure for the log.
 
@@ -130,3 +134,8 @@ class BinnedPitchYawCodec(PitchYawCodec):
         index = torch.arange(self.bins, dtype=logits.dtype, device=logits.device)
         centers = ((index + 0.5) * 2 / self.bins - 1) * self.limit_rad
         return torch.softmax(logits, dim=-1) @ centers
+
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of a mirrored picture as those of the picture: the bins of yaw in reverse."""
+        pitch, yaw = outputs['pitchyaw_bins'].split(1, dim=1)
+        return {'pitchyaw_bins': torch.cat([pitch, yaw.flip(2)], dim=1)}

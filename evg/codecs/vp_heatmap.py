@@ -5,9 +5,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from evg.codecs.gaussian import gaussian_heatmap, radius_and_sigma
 from evg.codecs.grid import cell_corners, gather_cells
 from evg.geometry import InputFrame, VirtualPlane
+from evg.geometry.gaussian import gaussian_heatmap, radius_and_sigma
 from evg.registry import CODECS
 
 
@@ -180,6 +180,22 @@ class VPHeatmapCodec:
         """Mean cell (B, 2) of `cell_distribution`: a soft arg max."""
         weights, cells = self.cell_distribution(outputs)
         return torch.einsum('bn,bnc->bc', weights, cells)
+
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of a mirrored picture as those of the picture: x becomes grid width - x.
+
+        Args:
+            outputs: as for `decode`.
+
+        Returns:
+            heatmap and offset, those that were given.
+        """
+        mirrored = {name: outputs[name].flip(3) for name in ('heatmap', 'offset') if name in outputs}
+        if 'offset' in mirrored:
+            # A point at i + x of cell i is at (width - 1 - i) + (1 - x).
+            x, y = mirrored['offset'].split(1, dim=1)
+            mirrored['offset'] = torch.cat([1 - x, y], dim=1)
+        return mirrored
 
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The original's "pog loss" as a figure for the log.

@@ -65,6 +65,10 @@ class VPPointCodec:
         half = from_center_px.new_tensor(self.virtual_plane.size_px) / 2
         return {'pred_vp_px': from_center_px + half, 'pred_plane_mm': from_center_px / self.virtual_plane.ppm}
 
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of a mirrored picture as those of the picture: x changes sign."""
+        return {'point': outputs['point'] * outputs['point'].new_tensor([-1, 1])}
+
     def monitor(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The mean distance as a figure for the log.
 

@@ -25,6 +25,7 @@ class GazeEstimator(BaseModel):
         losses: losses over several outputs, by name; None removes one.
         data_preprocessor: config of `GazePreprocessor`.
         l1_penalty: factor wd of the original's penalty wd * (wd + sum |w|) over all weights, batch norms included.
+        flip_test: predict from the mean of the raw outputs of the picture and its mirror image. Not in exported graphs.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class GazeEstimator(BaseModel):
         losses: dict[str, dict | None] | None = None,
         data_preprocessor: dict | None = None,
         l1_penalty: float = 0.0,
+        flip_test: bool = False,
     ):
         super().__init__(MODELS.build(data_preprocessor or dict(type='GazePreprocessor')))
         self.backbone = BACKBONES.build(backbone)
@@ -56,7 +58,10 @@ class GazeEstimator(BaseModel):
             {name: LOSSES.build(loss) for name, loss in (losses or {}).items() if loss is not None}
         )
         self.l1_penalty = l1_penalty
+        self.flip_test = flip_test
         for name, codec in self.codecs.items():
+            if flip_test and not hasattr(codec, 'mirror'):
+                raise ValueError(f'flip_test: {type(codec).__name__} cannot be mirrored')
             if getattr(codec, 'stride', stride) != stride:
                 raise ValueError(f'codec {name!r} has stride {codec.stride}, backbone and neck give {stride}')
             width, height = codec.input_frame.input_size
@@ -96,6 +101,8 @@ class GazeEstimator(BaseModel):
             stacks = [self._outputs(heads, f) for heads, f in zip(self.earlier_heads, earlier, strict=True)]
             return self._loss([*stacks, outputs], targets)
         if mode == 'predict' and data_samples is not None:
+            if self.flip_test:
+                outputs = self._mean_with_mirror(inputs, outputs)
             return self.predict_from(outputs, data_samples)
         raise ValueError(f"mode must be 'tensor', 'loss' (with targets) or 'predict' (with data_samples), not {mode!r}")
 
@@ -118,6 +125,14 @@ class GazeEstimator(BaseModel):
             losses['loss_l1'] = self.l1_penalty * (self.l1_penalty + total)
         detached = {name: value.detach() for name, value in outputs.items()}
         return {**losses, **next(iter(self.codecs.values())).monitor(detached, targets)}
+
+    def _mean_with_mirror(self, inputs: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        features = self.backbone(inputs.flip(3))
+        of_mirror = self._outputs(self.heads, features[-1] if isinstance(features, tuple) else features)
+        mirrored: dict[str, Tensor] = {}
+        for codec in self.codecs.values():
+            mirrored.update(codec.mirror(of_mirror))
+        return {name: (value + mirrored[name]) / 2 for name, value in outputs.items()}
 
     def predict_from(self, outputs: dict[str, Tensor], samples: Sequence[GazeDataSample]) -> list[GazeDataSample]:
         """Decode raw outputs into the samples' `pred_*` fields.
