@@ -3,10 +3,12 @@
 from .affine import InputFrame, apply_affine, compose_affine, flip_matrix, invert_affine
 from .angles import angle_between_deg, pitchyaw_to_vector, vector_to_pitchyaw
 from .normalisation import Normalisation, Normaliser, head_pitchyaw, normalisation_rotation
+from .pupil import EyeModel
 from .screen import Rig, intersect_plane, plane_point_by_pose, plane_point_by_ray
 from .virtual_plane import VirtualPlane
 
 __all__ = [
+    'EyeModel',
     'InputFrame',
     'Normalisation',
     'Normaliser',
