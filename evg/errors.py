@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,15 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec('P')
 T = TypeVar('T')
+
+
+# What keeps a machine from writing anything more.
+CANNOT_WRITE = {
+    errno.ENOSPC: 'the disk is full',
+    errno.EDQUOT: 'the disk quota is used up',
+    errno.EFBIG: 'the file is larger than the system allows',
+    errno.EROFS: 'the disk is read-only',
+}
 
 
 class UserError(Exception):
@@ -41,7 +51,7 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: int = 20) -> str:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Print a :class:`UserError` as one line ``error: ...`` and exit with 2; exit with 130 on Ctrl-C."""
+    """Print a :class:`UserError` or a full disk as one line ``error: ...`` and exit with 2; exit with 130 on Ctrl-C."""
     try:
         yield
     except UserError as error:
@@ -49,6 +59,15 @@ def user_errors() -> Iterator[None]:
         text = str(error).rpartition('UserError: ')[2] if 'Original Traceback' in str(error) else str(error)
         lines = [line.strip() for line in text.splitlines()]
         print(f'error: {" ".join(line for line in lines if line)}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        print(
+            f'error: {CANNOT_WRITE[error.errno]}, writing {error.filename or "a file"}: what was finished is whole; '
+            'make room and go on (tools/train.py: with --resume)',
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -11,7 +11,8 @@ from typing import IO
 def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     """Open a file for writing that takes its name only after it was written and flushed to disk.
 
-    The folder is made where it is missing. Whatever goes wrong inside the block, an older file of that name stays.
+    The folder is made where it is missing. Whatever goes wrong inside the block, an older file of that name stays. A
+    process that is killed in here leaves a file `.NAME.PID.partial` behind, which nothing reads.
 
     Args:
         path: the file.
@@ -26,5 +27,21 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        # A failed write does not know which file it was for; the message should.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a new name to disk, so that it is there after a power cut."""
+    if os.name != 'posix':
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

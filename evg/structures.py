@@ -40,6 +40,8 @@ class GazeDataSample:
         gaze_frame: frame of gaze vectors and head angles, one of `evg.datasets.index.GAZE_FRAMES`, or ''.
         gt_gaze: (3,) direction of the gaze, unit vector in `gaze_frame`.
         gt_head_pitchyaw_rad: (2,) direction of the face, (pitch, yaw) in `gaze_frame`.
+        gt_landmarks_px: (K, 2) landmarks in px of the stored picture, as `pred_landmarks_px`.
+        gt_eye_width_px: distance of the corners of the landmarks' eye (mean, if of both), px of the stored picture.
         norm_rotation: (3, 3) R of Zhang et al. 2018, camera frame to normalised frame.
         norm_scale: S = diag(1, 1, norm_scale) of the normalisation; 'normalised_sr' is S R n, renormalised.
         pred_plane_mm: (2,) predicted point of gaze on the plane.
@@ -69,6 +71,8 @@ class GazeDataSample:
     gaze_frame: str = ''
     gt_gaze: Array | None = None
     gt_head_pitchyaw_rad: Array | None = None
+    gt_landmarks_px: Array | None = None
+    gt_eye_width_px: float | None = None
     norm_rotation: Array | None = None
     norm_scale: float | None = None
     pred_plane_mm: Array | None = None

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evg.errors import UserError
-from evg.geometry import InputFrame, Rig, VirtualPlane, angle_between_deg, apply_affine, compose_affine
+from evg.geometry import (
+    InputFrame,
+    Rig,
+    VirtualPlane,
+    angle_between_deg,
+    apply_affine,
+    compose_affine,
+    vector_to_pitchyaw,
+)
 from evg.geometry.screen import plane_point_by_pose, plane_point_by_ray
 from evg.structures import GazeDataSample
 
@@ -80,6 +88,23 @@ def draw_arrow(image: Image, start: ArrayLike, end: ArrayLike, color: Color) -> 
     return image
 
 
+def draw_direction(image: Image, gaze: ArrayLike, color: Color) -> Image:
+    """Arrow from the middle of a patch along a gaze (3,) in the patch's own frame, as its camera sees it from afar.
+
+    Its length is half the shorter side for a gaze at right angles to the line of sight.
+    """
+    size = np.array(image.shape[1::-1])
+    middle = (size - 1) / 2
+    return draw_arrow(image, middle, middle + np.asarray(gaze, np.float64)[:2] * size.min() / 2, color)
+
+
+def draw_landmarks(image: Image, points: ArrayLike, color: Color) -> Image:
+    """Small dots at points (N, 2) of the picture, px."""
+    for point in np.reshape(points, (-1, 2)):
+        image = draw_point(image, point, color, 2)
+    return image
+
+
 def overlay_heatmap(image: Image, heatmap: ArrayLike, matrix: ArrayLike | None = None) -> Image:
     """A heatmap in colours over a picture; where it is 0 the picture stays.
 
@@ -125,11 +150,19 @@ def draw_input(image: Image, sample: GazeDataSample, landmarks_px: ArrayLike | N
     """The network's input with face box, landmarks (N, 2 px of the picture) and gaze."""
     box = None if sample.gt_face_box_px is None else _to_input(np.reshape(sample.gt_face_box_px, (2, 2)), sample)
     image = draw_face(image, box, None if landmarks_px is None else _to_input(landmarks_px, sample))
-    if sample.gt_target_mm is not None:
-        image = draw_gaze(image, sample, sample.gt_target_mm, GT)
-    _, direction = _predicted(sample)
-    if direction is not None and sample.gt_origin_mm is not None:
-        image = draw_gaze(image, sample, sample.gt_origin_mm + direction, PRED)
+    if _is_patch(sample):
+        for gaze, color in ((sample.gt_gaze, GT), (sample.pred_gaze, PRED)):
+            if gaze is not None and sample.gaze_frame != 'head':  # nobody knows how the head is turned
+                image = draw_direction(image, gaze, color)
+    else:
+        if sample.gt_target_mm is not None:
+            image = draw_gaze(image, sample, sample.gt_target_mm, GT)
+        direction = _predicted(sample)[1] if sample.pred_gaze is None else sample.pred_gaze
+        if direction is not None and sample.gt_origin_mm is not None:
+            image = draw_gaze(image, sample, sample.gt_origin_mm + direction, PRED)
+    for points_px, color in ((sample.gt_landmarks_px, GT), (sample.pred_landmarks_px, PRED)):
+        if points_px is not None:
+            image = draw_landmarks(image, _to_input(points_px, sample), color)
     if sample.pred_face_center_px is not None:
         image = draw_point(image, _to_input(sample.pred_face_center_px, sample), PRED, 3)
     return image
@@ -222,22 +255,24 @@ def screen_outline_mm(sample: GazeDataSample) -> NDArray[np.float64] | None:
 def sample_sheet(
     image: Image,
     sample: GazeDataSample,
-    plane: VirtualPlane,
+    plane: VirtualPlane | None,
     heatmap: ArrayLike | None = None,
     cells_per_px: float | None = None,
     face_heatmap: ArrayLike | None = None,
     landmarks_px: ArrayLike | None = None,
+    landmark_heatmap: ArrayLike | None = None,
 ) -> Image:
     """All that is known of one sample on one sheet, tiles of `TILE_SIZE` with a title bar, three in a row.
 
     Args:
         image: the network's input.
         sample: labels, prediction, rig and affine.
-        plane: the virtual plane.
+        plane: the virtual plane; None for a model that answers with a direction or landmarks only.
         heatmap: gaze heatmap (h, w) or (1, h, w), values 0..1, see `draw_plane`.
         cells_per_px: see `draw_plane`.
         face_heatmap: face heatmap over the input, (h, w) or (1, h, w), values 0..1.
         landmarks_px: (N, 2) px of the picture.
+        landmark_heatmap: heatmaps of all landmarks over the input, (h, w) or (1, h, w), values 0..1.
     """
     # Scaled before anything is drawn: lines keep their width on the smallest input.
     scale = min(np.divide(TILE_SIZE, image.shape[1::-1]))
@@ -251,6 +286,11 @@ def sample_sheet(
         tiles.append(
             _tile(overlay_heatmap(picture, face_heatmap), 'face heatmap', f'peak {np.nanmax(face_heatmap):.2f}')
         )
+    if landmark_heatmap is not None:
+        view = overlay_heatmap(picture, landmark_heatmap)
+        tiles.append(_tile(view, 'landmark heatmaps', f'peak {np.nanmax(landmark_heatmap):.2f}'))
+    if plane is None:
+        return grid([*tiles, _tile(_fact_panel(sample, None), sample.sample_id, '')], 3)
     if heatmap is not None:
         bare = replace(sample, gt_plane_mm=None, pred_plane_mm=None)  # dots would hide the peak
         view = draw_plane(plane, bare, TILE_SIZE, heatmap, cells_per_px)
@@ -346,6 +386,11 @@ def _to_input(points_px: ArrayLike, sample: GazeDataSample) -> NDArray[np.float6
     return points if sample.affine is None else apply_affine(sample.affine, points)
 
 
+def _is_patch(sample: GazeDataSample) -> bool:
+    """Whether the picture was taken, or made, for a camera that is not the rig's."""
+    return sample.rig is None or sample.gaze_frame not in ('', 'camera')
+
+
 def _predicted(sample: GazeDataSample) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Screen px (2,) and direction (3,) of the prediction, each None where it is not known."""
     from evg.evaluation import functional  # noqa: PLC0415 (its package needs torch, the parts above do not)
@@ -358,7 +403,12 @@ def _predicted(sample: GazeDataSample) -> tuple[NDArray[np.float64] | None, NDAr
     return screen_px if np.isfinite(screen_px).all() else None, direction if np.isfinite(direction).all() else None
 
 
-def _fact_panel(sample: GazeDataSample, plane: VirtualPlane) -> Image:
+def _angles_deg(gaze: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """(pitch, yaw) in degrees of a gaze vector."""
+    return None if gaze is None else np.degrees(vector_to_pitchyaw(gaze))
+
+
+def _fact_panel(sample: GazeDataSample, plane: VirtualPlane | None) -> Image:
     """The sample's numbers with their units."""
     screen_px, direction = _predicted(sample)
     panel = np.full((TILE_SIZE[1], TILE_SIZE[0], 3), PANEL, np.uint8)
@@ -366,11 +416,15 @@ def _fact_panel(sample: GazeDataSample, plane: VirtualPlane) -> Image:
     _text(panel, 'prediction', (328, 24), TEXT)
     for x, color in ((168, GT), (318, PRED)):
         cv2.circle(panel, (x, 20), 5, color, -1, cv2.LINE_AA)
-    rows = [
-        ('plane, mm', sample.gt_plane_mm, sample.pred_plane_mm),
-        (f'VP px at {plane.ppm:g} per mm', sample.gt_vp_px, sample.pred_vp_px),
-        ('screen, px', sample.gt_screen_px, screen_px),
-    ]
+    rows: list[tuple[str, NDArray | None, NDArray | None]]
+    if plane is None:
+        rows = [('pitch, yaw, deg', _angles_deg(sample.gt_gaze), _angles_deg(sample.pred_gaze))]
+    else:
+        rows = [
+            ('plane, mm', sample.gt_plane_mm, sample.pred_plane_mm),
+            (f'VP px at {plane.ppm:g} per mm', sample.gt_vp_px, sample.pred_vp_px),
+            ('screen, px', sample.gt_screen_px, screen_px),
+        ]
     y = 50
     for name, left, right in rows:
         _text(panel, name, (12, y), MUTED)
@@ -380,6 +434,11 @@ def _fact_panel(sample: GazeDataSample, plane: VirtualPlane) -> Image:
         y += 24
     origin, target = sample.gt_origin_mm, sample.gt_target_mm
     facts = {}
+    if plane is None and sample.gt_gaze is not None and sample.pred_gaze is not None:
+        facts['angular error'] = f'{angle_between_deg(sample.pred_gaze, sample.gt_gaze):.2f} deg'
+    if sample.gt_landmarks_px is not None and sample.pred_landmarks_px is not None:
+        distance_px = np.linalg.norm(sample.pred_landmarks_px - sample.gt_landmarks_px, axis=-1).mean()
+        facts['landmark error'] = f'{distance_px:.2f} px of the patch'
     if origin is not None and target is not None and direction is not None:
         facts['angular error'] = f'{angle_between_deg(direction, target - origin):.2f} deg'
     if origin is not None:
@@ -387,7 +446,8 @@ def _fact_panel(sample: GazeDataSample, plane: VirtualPlane) -> Image:
     if sample.pred_score is not None:
         facts['score'] = f'{sample.pred_score:.3f}'
     facts['subject'] = ', '.join(part for part in (sample.subject, sample.sequence, sample.device) if part)
-    facts['placement rule'] = sample.plane_rule + (', mirrored' if sample.flipped else '')
+    name, kind = ('frame', sample.gaze_frame) if plane is None else ('placement rule', sample.plane_rule)
+    facts[name] = kind + (', mirrored' if sample.flipped else '')
     for name, value in facts.items():
         _text(panel, name, (12, y), MUTED)
         _text(panel, value, (168, y), TEXT)

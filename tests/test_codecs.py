@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from evg.codecs import FaceCenterCodec, VPHeatmapCodec
-from evg.codecs.gaussian import centernet_radius, gaussian_heatmap
 from evg.codecs.grid import cell_corners, gather_cells
+from evg.codecs.main import main_first
 from evg.geometry import InputFrame
+from evg.geometry.gaussian import centernet_radius, gaussian_heatmap
+from evg.registry import CODECS
 
 FRAMES = {'eve480': (480, 270), 'eve640': (640, 360), 'nano': (160, 96)}
 
@@ -164,3 +166,13 @@ def test_cells():
     maps = torch.arange(24.0).view(1, 2, 3, 4)
     assert gather_cells(maps, torch.tensor([5])).tolist() == [[5.0, 17.0]]
     assert cell_corners(torch.tensor([5, 11]), 4).tolist() == [[1, 1], [3, 2]]
+
+
+def test_the_main_codec_comes_first_in_any_order():
+    # as a dumped config has them: sorted by name, `face` before `gaze`
+    frame = dict(size=(96, 64), pad=0)
+    face = dict(type='FaceCenterCodec', input_frame=frame)
+    gaze = dict(type='VPPointCodec', input_frame=frame, vp_size_px=(640, 400), ppm=1.0)
+    codecs = {'face': face, 'gaze': gaze}
+    assert list(main_first(codecs)) == ['gaze', 'face']
+    assert list(main_first({name: CODECS.build(codec) for name, codec in codecs.items()})) == ['gaze', 'face']

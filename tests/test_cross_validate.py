@@ -1,10 +1,13 @@
 """tools/cross_validate.py as users run it: two folds trained and tested, finished folds not repeated."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, run_tool
+from test_prepare_mpiifacegaze import CORNER_MM, ROTATION, line, write_person
 
 CONFIG = ROOT / 'configs/ctdet_gaze/nano_synth_160.py'
 SMALL = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
@@ -60,6 +63,52 @@ def test_another_config_does_not_mix_with_finished_folds(finished, synth_close):
     assert 'was begun with other values of ' in done.stdout
     assert 'codec, codecs, model: give another --work-dir' in done.stdout
     assert '2 of 2 folds failed: fold1, fold2' in done.stderr
+
+
+@pytest.mark.slow
+def test_leave_one_person_out_of_mpiifacegaze(tmp_path):
+    """The release's format, its config with a small network, every person once; an interrupted fold goes on."""
+    for number, name in enumerate(('p00', 'p01', 'p02')):
+        targets = [(200 + 300 * k, 100 + 250 * number + 40 * k) for k in range(4)]
+        points = [CORNER_MM + ROTATION @ (0.2 * x, 0.2 * y, 0) for x, y in targets]
+        lines = [line(f'day01/{k:04d}.jpg', targets[k], target=points[k]) for k in range(4)]
+        write_person(tmp_path / 'src', lines, name)
+    data, work = tmp_path / 'data', tmp_path / 'work'
+    run_tool('prepare_data', 'mpiifacegaze', '--src', tmp_path / 'src', '--out', data, '--size', 64, 36, '--jobs', 1)
+    (tmp_path / 'nano.py').write_text(
+        f'_base_ = {str(ROOT / "configs/ctdet_gaze/resdcn18_mpiifacegaze_640.py")!r}\n'
+        "model = dict(backbone=dict(_delete_=True, type='NanoNet', channels=(8, 8, 16, 16, 16)),\n"
+        '             neck=dict(channels=(16, 8, 8), refine=None))\n'
+        'input_frame = dict(size=(64, 36))\ntrain_cfg = dict(max_epochs=2)\n'
+        'train_dataloader = dict(batch_size=4, num_workers=0)\ntest_dataloader = dict(num_workers=0)\n'
+    )
+    words = ['cross_validate', tmp_path / 'nano.py', '--work-dir', work, '--jobs', 2]
+    words += ['--cfg-options', f'data_root={data}']
+    done = run_tool(*words)
+    first = json.loads((work / 'cross_validation.json').read_text())
+    assert first['metrics'].keys() == {'pog', 'angle'} and first['failed'] == []
+    for metric, unit in (('pog', 'mm'), ('angle', 'deg')):
+        table = first['metrics'][metric]
+        persons = [(p['subject'], p['fold'], p['n']) for p in table['persons']]
+        assert persons == [('p00', 'p00', 4), ('p01', 'p01', 4), ('p02', 'p02', 4)]
+        means = np.array([person['mean'] for person in table['persons']])
+        # Student's t with 2 degrees of freedom: 4.302653.
+        assert table['mean'] == pytest.approx(means.mean()) and table['sd'] == pytest.approx(means.std(ddof=1))
+        assert table['ci95'] == pytest.approx(4.302653 * means.std(ddof=1) / np.sqrt(3), rel=1e-6)
+        assert f'mean over persons {table["mean"]:.2f} {unit}, 95 % CI +- {table["ci95"]:.2f}' in done.stdout
+        for person in table['persons']:
+            assert re.search(rf'{person["subject"]} +{person["mean"]:.2f} +{person["sd"]:.2f} +4 +', done.stdout)
+    assert [fold['fold']['train'] for fold in first['folds']] == [['p01', 'p02'], ['p00', 'p02'], ['p00', 'p01']]
+    # As after a power cut in the second epoch of the second fold.
+    for name in ('result.json', 'test.json', 'model_2.pth'):
+        (work / 'p01' / name).unlink()
+    kept = {name: (work / name / 'model_2.pth').stat().st_mtime_ns for name in ('p00', 'p02')}
+    run_tool(*words)
+    assert {name: (work / name / 'model_2.pth').stat().st_mtime_ns for name in kept} == kept
+    log = (work / 'p01/train.log').read_text()
+    assert 'Epoch(train) [2]' in log and 'Epoch(train) [1]' not in log
+    second = json.loads((work / 'cross_validation.json').read_text())
+    assert second['metrics']['pog']['mean'] == pytest.approx(first['metrics']['pog']['mean'], rel=1e-6)
 
 
 def test_a_validation_person_chooses_the_checkpoint(synth_close, tmp_path):

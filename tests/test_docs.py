@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from evg.config import load_config
 
 ROOT = Path(__file__).parent.parent
 SKIPPED = {'.venv', 'data', 'work_dirs', 'node_modules', 'build'}
 DOCS = sorted(p for p in ROOT.rglob('*.md') if not SKIPPED & set(p.relative_to(ROOT).parts))
 TOOLS = {p.stem: p for p in (ROOT / 'tools').glob('*.py')}
 CONFIGS = sorted(p for p in (ROOT / 'configs').glob('*/*.py') if p.parent.name != '_base_')
+INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))
 # Pictures that are made by a full run.
 MADE_LATER = 'docs/images/'
 
@@ -91,9 +95,54 @@ def test_options_in_prose_are_some_tools(name):
     assert not unknown, f'{name} names {", ".join(sorted(unknown))}'
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=_ids)
-def test_every_config_is_listed_in_its_folder(path):
-    assert f'[`{path.name}`]({path.name})' in _text(path.parent / 'README.md')
+def _tables(path: Path) -> list[list[dict[str, str]]]:
+    """The tables of a page, each a list of rows by column."""
+    tables = []
+    for block in re.findall(r'(?:^\|.*\|\n)+', _text(path), re.M):
+        head, _, *rows = ([cell.strip() for cell in line.strip('|').split('|')] for line in block.splitlines())
+        tables.append([dict(zip(head, row, strict=True)) for row in rows])
+    return tables
+
+
+@pytest.mark.parametrize('folder', sorted({path.parent for path in CONFIGS}), ids=_ids)
+def test_the_table_of_a_folder_is_its_configs(folder):
+    rows = next(table for table in _tables(folder / 'README.md') if {'config', 'parameters'} <= table[0].keys())
+    listed = [re.fullmatch(r'\[`(.+)`\]\(\1\)', row['config'])[1] for row in rows]
+    assert sorted(listed) == sorted(path.name for path in folder.glob('*.py'))
+    counted = {model['Config']: model['Metadata'] for model in INDEX['Models']}
+    for name, row in zip(listed, rows, strict=True):
+        figures = counted[f'configs/{folder.name}/{name}']
+        assert row['parameters'] == f'{figures["Parameters"]:,}', name
+        assert row.get('GMACs', f'{figures["MACs"] / 1e9:.3f}') == f'{figures["MACs"] / 1e9:.3f}', name
+
+
+def test_model_index_is_the_configs():
+    """Its figures are compared in test_flops.py."""
+    paths = [model['Config'] for model in INDEX['Models']]
+    assert paths == [_ids(path) for path in CONFIGS], 'run python tools/model_index.py'
+    for model in INDEX['Models']:
+        assert f'configs/{model["Name"]}.py' == model['Config']
+        assert model['In Collection'] == model['Name'].split('/')[0]
+        for result in model['Results']:
+            assert set(result) == {'Dataset', 'Metrics', 'Command', 'Seed', 'Machine'}
+            readme = _text(ROOT / 'configs' / model['In Collection'] / 'README.md')
+            row = next(
+                line
+                for line in readme.splitlines()
+                if model['Config'].split('/')[-1] in line and result['Command'] in line
+            )
+            assert all(f'{value:g}' in row for value in result['Metrics'].values()), row
+    folders = {path.parent for path in CONFIGS}
+    assert {collection['Name'] for collection in INDEX['Collections']} == {folder.name for folder in folders}
+    assert all((ROOT / collection['README']).is_file() for collection in INDEX['Collections'])
+
+
+def test_the_configs_of_the_seeds_commands_load_with_their_overrides():
+    rows = next(table for table in _tables(ROOT / 'configs/ctdet_gaze/README.md') if 'command' in table[0])
+    assert len(rows) >= 16
+    for row in rows:
+        path = re.search(r'\((\S+\.py)\)', row['config'])[1]
+        load_config(ROOT / 'configs/ctdet_gaze' / path, row['`--cfg-options`'].strip('`').split())
 
 
 def test_readme_lists_the_parts_that_exist():

@@ -1,16 +1,21 @@
 """Counting: the published figures, torch's own counter, deformable and grouped convolutions by formula, the tool."""
 
 import json
+import re
 
 import pytest
 import torch
+import yaml
 from conftest import CONFIGS, ROOT, run_tool
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evg.config import load_config
+from evg.deploy.latency import latencies
+from evg.models import GazeEstimator
 from evg.models.backbones import DLA34, Hourglass, SpaNet
-from evg.models.flops import build_on_meta, count_flops
+from evg.models.flops import build_on_meta, count_config, count_flops
+from evg.models.model_index import model_index_text, read_model_index
 from evg.models.necks.deconv import ModulatedDeformConv
 from evg.registry import CODECS
 
@@ -43,14 +48,33 @@ def test_figures_of_the_originals(path, input_size, gmacs):
 
 
 @pytest.mark.parametrize('path', CONFIGS)
-def test_every_config_agrees_with_torch(path):
-    model, input_size = _model(path)
-    costs = {cost.name: cost for cost in count_flops(model, input_size)}
+def test_every_config_agrees_with_torch_and_the_model_index(path):
+    cfg = load_config(ROOT / path)
+    model = build_on_meta(cfg.model)
+    input_size, counted = count_config(cfg)
+    costs = {cost.name: cost for cost in counted}
     deformable = {name for name, cost in costs.items() if cost.kind == 'DeformConv2d'}
     rest = costs[''].macs - sum(costs[name].macs for name in deformable)
     assert rest == pytest.approx(_torch_macs(model, input_size), rel=0.01)
     assert bool(deformable) == bool(costs[''].sampling_macs)
     assert costs[''].params == sum(p.numel() for p in model.parameters())
+    stored = {model['Config']: model['Metadata'] for model in read_model_index(ROOT)['Models']}.get(path)
+    figures = {'Parameters': costs[''].params, 'MACs': costs[''].macs, 'Input Size': list(input_size)}
+    assert stored == figures, 'run python tools/model_index.py'
+
+
+def test_model_index_is_counted_anew_and_keeps_results(tmp_path):
+    (tmp_path / 'configs' / 'ctdet_gaze').mkdir(parents=True)
+    (tmp_path / 'configs' / '_base_').symlink_to(ROOT / 'configs' / '_base_')
+    path = 'configs/ctdet_gaze/nano_synth_160.py'
+    (tmp_path / path).symlink_to(ROOT / path)
+    results = [{'Metrics': {'pog/mean_mm': 40.0}}]
+    old = {'Models': [{'Config': path, 'Results': results, 'Metadata': {}}, {'Config': 'gone.py', 'Results': []}]}
+    for stored, kept in (({}, []), (old, results)):
+        (tmp_path / 'model-index.yml').write_text(yaml.safe_dump(stored))
+        models = yaml.safe_load(model_index_text(tmp_path))['Models']
+        assert [(model['Name'], model['Results']) for model in models] == [('ctdet_gaze/nano_synth_160', kept)]
+        assert models[0]['Metadata']['Parameters'] == 894_619
 
 
 @pytest.mark.parametrize('build', [lambda: DLA34(None), Hourglass, SpaNet])
@@ -103,3 +127,33 @@ def test_the_tool(tmp_path):
     assert sum(module['macs'] for module in top) == found['macs']
     wrong = run_tool('analyze_flops', config, '--shape', 65, 32, code=2)
     assert 'multiples of 32' in wrong.stderr
+
+
+def test_the_tool_compares_configs_and_measures(tmp_path):
+    configs = [f'configs/{folder}/nano_synth_160.py' for folder in ('ctdet_gaze', 'ctdet_gazeface')]
+    options = ['--bench', '--shape', 64, 32, '--json', tmp_path / 'f.json']
+    # A compilation takes half a minute.
+    text = run_tool('analyze_flops', *configs, *options, env={'TORCHDYNAMO_DISABLE': '1'}).stdout
+    assert re.search(r'ctdet_gaze/nano_synth_160\.py +64 x 32 +894,619 +0\.012 ', text)
+    found = json.loads((tmp_path / 'f.json').read_text())
+    assert [one['config'] for one in found] == configs
+    for one in found:
+        ways = {way['way']: way for way in one['latency']['ways']}
+        assert list(ways) == ['eager', 'channels_last', 'compiled', 'onnxruntime']
+        for way in ways.values():
+            assert way['skipped'] or 0 < way['median_ms'] <= way['p95_ms']
+        assert not ways['eager']['skipped'] and not ways['onnxruntime']['skipped']
+
+
+def test_a_way_that_this_machine_does_not_have_says_so(monkeypatch):
+    def no_compiler(*_, **__):
+        raise RuntimeError('no C++ compiler found\nmore')
+
+    monkeypatch.setattr(torch, 'compile', no_compiler)
+    monkeypatch.setattr('evg.deploy.latency.SECONDS', 0)
+    codec = dict(type='VPHeatmapCodec', input_frame=dict(size=(64, 32), pad=0), vp_size_px=(64, 32), ppm=1.0)
+    backbone, neck = dict(type='NanoNet', channels=(4, 4, 4, 4, 4)), dict(type='DeconvNeck', channels=(4, 4, 4))
+    model = GazeEstimator(backbone, dict(heatmap=dict(type='HeatmapHead')), dict(gaze=codec), neck)
+    ways = {latency.way: latency for latency in latencies(model, (64, 32))}
+    assert ways['compiled'].skipped == 'RuntimeError: no C++ compiler found'
+    assert ways['eager'].runs == ways['onnxruntime'].runs == 10

@@ -1,11 +1,14 @@
 """The dataset over an index: what a sample carries, which rows it has, and the constant answer."""
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from evg.datasets.gaze_dataset import GazeDataset
 from evg.datasets.index import read_index
+from evg.datasets.transforms import LoadImage
 from evg.errors import UserError
 
 
@@ -62,6 +65,22 @@ def test_labels_are_those_of_the_index(synth_close):
     by_pose = GazeDataset(synth_close, [], plane_rule='pose')[5]
     np.testing.assert_array_equal(by_pose['gt_plane_mm'], index.columns['pog_plane_pose_mm'][5])
     assert not np.allclose(sample['gt_plane_mm'], by_pose['gt_plane_mm'])
+
+
+def test_a_missing_or_damaged_picture_is_named_with_its_row(synth_close, tmp_path):
+    shutil.copytree(synth_close, tmp_path / 'data')
+    index = read_index(tmp_path / 'data')
+    victim = index.columns['split'].tolist().index('val') + 3
+    picture = index.root / index.columns['image'][victim]
+    name = index.columns.text('sample_id', victim)
+    # Of a split that begins with other rows, the row of the file is named.
+    picture.write_bytes(b'half')
+    with pytest.raises(UserError, match=rf'index\.parquet: row {victim}: .*{picture.name} is not a picture'):
+        GazeDataset(tmp_path / 'data', [LoadImage()], 'val')[3]
+    picture.unlink()
+    with pytest.raises(UserError, match=rf'row {victim} \({name}\): there is no picture .*{picture.name}'):
+        GazeDataset(tmp_path / 'data', [], 'val')
+    GazeDataset(tmp_path / 'data', [], 'train')
 
 
 def test_mistakes_are_named(synth_close):

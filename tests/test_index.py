@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import evg.datasets.index as index_module
 from evg.datasets.index import (
     COLUMNS,
     INDEX_NAME,
     SCHEMA_VERSION,
     IndexFileError,
+    read_column,
     read_index,
     rig_from_json,
     rig_to_json,
@@ -97,18 +99,49 @@ def test_rig_survives_json(rig):
 def test_selection_by_split_and_subject(tmp_path):
     rows = [row(0), row(1, split='val', subject='b'), row(2, split='val', subject='c')]
     path = write(tmp_path, rows)
+    assert read_index(path, splits=['val']).rows.tolist() == [1, 2]
     assert read_index(path, splits=['val']).columns['sample_id'].tolist() == ['s1', 's2']
     assert read_index(path, subjects=['a', 'c']).columns['sample_id'].tolist() == ['s0', 's2']
     with pytest.raises(IndexFileError, match=r"no rows with split=\['test'\]; it has splits \['train', 'val'\]"):
         read_index(path, splits=['test'])
 
 
+def test_rows_of_many_groups_with_gaps(tmp_path, monkeypatch):
+    """Groups of 4 rows: labels begin in the second group, one group has none, one is skipped."""
+    monkeypatch.setattr(index_module, 'ROW_GROUP', 4)
+    rows = [row(i, split='val' if 8 <= i < 12 else 'train', subject='ab'[i % 2]) for i in range(18)]
+    for i in (5, 6, 9, 16):
+        rows[i] |= {'gaze': [i, 0, -1], 'frame': i, 'sequence': f'clip{i}', 'eyes_open': False}
+    path = write(tmp_path, rows)
+    assert pq.ParquetFile(path).num_row_groups == 5
+    for splits, kept in ((None, range(18)), (['train'], [*range(8), *range(12, 18)]), (['val'], range(8, 12))):
+        index = read_index(path, splits)
+        assert index.rows.tolist() == list(kept)
+        c = index.columns
+        labelled = [i in (5, 6, 9, 16) for i in kept]
+        gaze = [i if known else np.nan for i, known in zip(kept, labelled, strict=True)]
+        assert c['gaze'][:, 0].tolist() == pytest.approx(gaze, nan_ok=True)
+        assert c['frame'].tolist() == [i if known else -1 for i, known in zip(kept, labelled, strict=True)]
+        assert c['eyes_open'].tolist() == [not known for known in labelled]
+        assert c['sequence'].tolist() == [f'clip{i}' if known else '' for i, known in zip(kept, labelled, strict=True)]
+        assert c['subject'].tolist() == ['ab'[i % 2] for i in kept]
+        assert [c.text('sample_id', i) for i in range(len(index))] == [f's{i}' for i in kept]
+    assert read_index(path, ['val']).columns.rows_of(['s11', 's8']).tolist() == [3, 0]
+    with pytest.raises(KeyError, match="no sample 's1'"):
+        read_index(path, ['val']).columns.rows_of(['s8', 's1'])
+    assert read_index(path).columns.distinct('sequence') == ['', 'clip16', 'clip5', 'clip6', 'clip9']
+    assert read_column(path, 'gaze', ['train'], ['b'])[:, 0].tolist() == pytest.approx(
+        [np.nan, np.nan, 5, np.nan, np.nan, np.nan, np.nan], nan_ok=True
+    )
+    assert read_column(path, 'gaze', ['test']).shape == (0, 3)
+
+
 @pytest.mark.parametrize(
     ('bad', 'text'),
     [
-        ({'gaze': [0, 0, np.nan]}, 'row 1: gaze is .*nan.*must be null'),
-        ({'target_cam_mm': [0, np.inf, 0]}, 'row 1: target_cam_mm is .*inf'),
-        ({'time_s': float('nan')}, 'row 1: time_s is nan'),
+        ({'gaze': [0, 0, np.nan]}, 'row 1: gaze .*nan.* is not finite; a missing value must be null'),
+        ({'target_cam_mm': [0, np.inf, 0]}, 'row 1: target_cam_mm .*inf.* is not finite'),
+        ({'time_s': float('nan')}, 'row 1: time_s nan is not finite'),
         ({'gaze': [0, 1]}, 'row 1: gaze has 2 values, 3 are needed'),
         ({'face_box_px': [30, 0, 10, 20]}, 'row 1: face_box_px .* is not x1 < x2, y1 < y2'),
         ({'face_box_px': [0, 20, 10, 20]}, 'row 1: face_box_px'),
@@ -127,9 +160,9 @@ def test_bad_rows_are_named_and_nothing_is_written(tmp_path, bad, text):
 def test_writer_refuses_undeclared_conventions_and_no_rows(tmp_path):
     with pytest.raises(IndexFileError, match='not one row'):
         write(tmp_path, [])
-    with pytest.raises(IndexFileError, match="gaze_frame 'world'"):
+    with pytest.raises(IndexFileError, match="gaze_frame as 'world'"):
         write(tmp_path, [row()], gaze_frame='world')
-    with pytest.raises(IndexFileError, match="pose_rule 'guess'"):
+    with pytest.raises(IndexFileError, match="pose_rule as 'guess', which must be one of ray, projection"):
         write(tmp_path, [row()], pose_rule='guess')
 
 
@@ -149,13 +182,22 @@ def test_a_foreign_parquet_file_is_refused(tmp_path):
     ('key', 'value', 'text'),
     [
         ('evg.version', '99', 'index version 99, this evg reads'),
-        ('evg.gaze_frame', 'world', 'does not declare the frame'),
+        ('evg.version', 'one', 'index version one, this evg reads'),
+        ('evg.gaze_frame', 'world', "declares evg.gaze_frame as 'world'"),
+        ('evg.gaze_frame', None, 'does not declare evg.gaze_frame, which must be one of camera, normalised_r'),
+        ('evg.pose_rule', None, 'does not declare evg.pose_rule, which must be one of ray, projection'),
+        ('evg.dataset', None, 'does not declare evg.dataset'),
+        ('evg.rigs', None, 'does not declare its cameras and screens'),
+        ('evg.rigs', '{"desk": {"image_size": [160]', 'does not declare its cameras and screens'),
+        ('evg.rigs', '{"desk": {"image_size": [160, 0]}}', 'does not declare its cameras and screens'),
     ],
 )
 def test_other_declarations_are_refused(tmp_path, key, value, text):
     table = pq.read_table(write(tmp_path, [row()]))
-    table = table.replace_schema_metadata({**table.schema.metadata, key.encode(): value.encode()})
-    write_table(table, tmp_path / INDEX_NAME)
+    metadata = dict(table.schema.metadata)
+    del metadata[key.encode()]
+    metadata |= {} if value is None else {key.encode(): value.encode()}
+    write_table(table.replace_schema_metadata(metadata), tmp_path / INDEX_NAME)
     with pytest.raises(IndexFileError, match=text):
         read_index(tmp_path)
 
@@ -167,12 +209,43 @@ def test_a_missing_column_is_named(tmp_path):
         read_index(tmp_path)
 
 
-def test_reader_checks_rows_of_other_writers(tmp_path):
-    table = pq.read_table(write(tmp_path, [row(gaze=[0, 0, -1.0])]))
-    place = table.schema.get_field_index('gaze')
-    bad = pa.array([[0.0, float('nan'), 1.0]], table.schema.field('gaze').type)
+@pytest.mark.parametrize(
+    ('name', 'value', 'text'),
+    [
+        ('gaze', [0.0, float('nan'), 1.0], r'row 3: gaze \[0.0, nan, 1.0\] is not finite'),
+        ('norm_scale', float('inf'), 'row 3: norm_scale inf is not finite'),
+        ('face_box_px', [10.0, 20, 10, 40], 'row 3: face_box_px .* is not x1 < x2, y1 < y2'),
+        (
+            'face_box_px',
+            [10.0, 20, 161, 40],
+            r'row 3: face_box_px \[10.0, .*40.0\] is not inside the picture',
+        ),
+        ('face_box_px', [-1.5, 20, 30, 40], 'row 3: face_box_px .* is not inside the picture'),
+        ('rig', 'tv', "row 3: rig 'tv' is not one of"),
+        ('split', 'dev', "row 3: split 'dev' is not one of"),
+    ],
+)
+def test_reader_checks_rows_of_other_writers(tmp_path, name, value, text):
+    """Row 3 of the file, also if only some rows are read."""
+    rows = [row(i, subject='ab'[i % 2]) for i in range(5)]
+    table = pq.read_table(write(tmp_path, rows))
+    place = table.schema.get_field_index(name)
+    cells = table[name].to_pylist()
+    cells[3] = value
+    bad = pa.array(cells, table.schema.field(name).type)
     write_table(table.set_column(place, table.schema.field(place), bad), tmp_path / INDEX_NAME)
-    with pytest.raises(IndexFileError, match='row 0: gaze is'):
+    for subjects in (None, ['b']):
+        with pytest.raises(IndexFileError, match=rf'index\.parquet: {text}'):
+            read_index(tmp_path, subjects=subjects)
+    assert read_index(tmp_path, subjects=['a']).rows.tolist() == [0, 2, 4]
+
+
+def test_a_column_of_another_type_is_refused(tmp_path):
+    table = pq.read_table(write(tmp_path, [row()]))
+    place = table.schema.get_field_index('frame')
+    column = pa.array([1.5])
+    write_table(table.set_column(place, 'frame', column), tmp_path / INDEX_NAME)
+    with pytest.raises(IndexFileError, match='frame is of type double, not int32'):
         read_index(tmp_path)
 
 

@@ -6,7 +6,6 @@ import pytest
 from conftest import ROOT
 
 from evg.config import load_config
-from evg.datasets.pictures import warp_patch
 from evg.datasets.transforms import Affine, LoadImage, NormaliseFace, RandomFlip, Warp
 from evg.errors import UserError
 from evg.geometry import (
@@ -18,6 +17,7 @@ from evg.geometry import (
     normalisation_rotation,
     vector_to_pitchyaw,
 )
+from evg.geometry.warp import warp_patch
 from evg.registry import DATASETS
 
 XGAZE_448 = Normaliser(960, 300, (448, 448))

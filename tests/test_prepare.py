@@ -128,7 +128,7 @@ def test_bad_units_are_skipped_counted_and_tried_again(tmp_path, capsys):
 def test_a_row_that_the_index_refuses_costs_its_unit_only(tmp_path):
     EXTRA[1] = {'gaze': [0, np.nan, 0]}
     summary = prepare(Toy(), tmp_path, jobs=1)
-    assert 'gaze is' in summary['failed']['p1/clip']
+    assert 'row 0: gaze [0.0, nan, 0.0] is not finite' in summary['failed']['p1/clip']
     assert summary['rows'] == 9
 
 

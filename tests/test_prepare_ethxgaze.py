@@ -134,7 +134,7 @@ def test_dataset_of_patches(tmp_path):
         GazeDataset(str(tmp_path / 'out'), [LoadImage()], 'test', labels='gaze')
     with pytest.raises(UserError, match='no pog_plane_offset_mm'):
         GazeDataset(str(tmp_path / 'out'), [LoadImage()], 'val')
-    with pytest.raises(UserError, match="'plane', 'gaze' or None"):
+    with pytest.raises(UserError, match="'plane', 'gaze', 'landmarks' or None"):
         GazeDataset(str(tmp_path / 'out'), [LoadImage()], 'val', labels='pog')
     test = GazeDataset(str(tmp_path / 'out'), [LoadImage()], 'test', labels=None)
     assert test[7]['gt_gaze'] is None and test[7]['img'][0, 0].tolist() == [10, 23, 200]

@@ -13,6 +13,7 @@ import pytest
 from evg.datasets.eve import CHECK, EveConverter
 from evg.datasets.index import read_index
 from evg.datasets.prepare import prepare
+from evg.datasets.reader_tools import SIGN_CHECK
 from evg.datasets.synth import SynthEveConverter, frame_row
 from evg.errors import UserError
 from evg.geometry import pitchyaw_to_vector
@@ -211,15 +212,56 @@ def test_splits_rigs_and_unlabelled_participants(tmp_path):
     other = write_recording(src / 'val02/step002_image_d')
     with h5py.File(other / 'webcam_c.h5', 'a') as file:
         file['camera_matrix'][0, 0] = 300
-    labels = per_frame_labels()
-    del labels['face_PoG_tobii'], labels['face_g_tobii']
-    write_recording(src / 'test01/step001_image_e', labels)
+    # Only of test participants are labels known to be withheld.
+    write_recording(src / 'train03/step001_image_e', withheld())
     index, summary = convert(src, tmp_path / 'out')
     assert summary['splits'] == {'train': [12, 2], 'val': [12, 2]}
-    assert summary['dropped'] == {'frames of recordings without gaze labels (test participants)': FRAMES}
+    assert summary['dropped'] == {'frames of recordings without gaze labels': FRAMES}
     assert len(index.rigs) == 2
     keys = dict(zip(index.columns['subject'], index.columns['rig'], strict=True))
     assert keys['train01'] == keys['train02'] == keys['val01'] != keys['val02']
+
+
+def withheld():
+    """What the files of test participants hold."""
+    labels = per_frame_labels()
+    del labels['face_PoG_tobii'], labels['face_g_tobii']
+    return labels
+
+
+def test_test_participants_have_a_row_for_every_frame_and_no_label(tmp_path):
+    invalid = [('facial_landmarks', 1), ('face_o', 2), ('face_R', 3), ('left_o', 4)]
+    labels = withheld()
+    labels['facial_landmarks'][5] -= 1000
+    write_recording(tmp_path / 'src/test03/step004_video_x', labels, invalid)
+    write_recording(tmp_path / 'src/val01/step001_image_y')
+    index, summary = convert(tmp_path / 'src', tmp_path / 'out')
+    assert summary['splits'] == {'val': [6, 1], 'test': [6, 1]} and summary['dropped'] == {}
+    assert summary['notes'] == {'rows of test participants, whose labels are withheld (for --submission only)': 6}
+    assert summary['checks'][CHECK]['n'] == summary['checks'][SIGN_CHECK]['n'] == 6
+    c = read_index(tmp_path / 'out', ['test']).columns
+    assert c['frame'].tolist() == list(range(6)) and set(c['sequence']) == {'step004_video_x'}
+    for name in ('pog_screen_px', 'target_cam_mm', 'pog_plane_pose_mm', 'pog_plane_offset_mm', 'gaze'):
+        assert np.isnan(c[name]).all(), name
+    # The rest is there where it is valid, and a face outside the picture has no box.
+    unknown = {'face_box_px': (1, 5), 'face_origin_mm': (2,), 'norm_rotation': (3,), 'left_eye_mm': (4,)}
+    for name, missing in unknown.items():
+        assert np.flatnonzero(np.isnan(c[name][:, 0])).tolist() == list(missing), name
+    assert np.allclose(c['time_s'], np.arange(6) / 30, atol=1e-6)
+    rig = index.rigs[c['rig'][0]]
+    assert rig.screen_size_mm == (480, 270) and np.allclose(rig.screen_to_camera, SCREEN_TO_CAMERA)
+    assert abs(cv2.imread(str(index.root / c['image'][4])).mean() - 140) < 3
+
+
+def test_mirrored_calibrations_are_refused(tmp_path):
+    """A screen whose x runs with the camera's: its users would be behind it, and labels mirrored."""
+    # Without g_tobii, which would tell as well.
+    invalid = [('face_g_tobii', number) for number in range(FRAMES)]
+    folder = write_recording(tmp_path / 'src/train01/step001_image_x', invalid=invalid)
+    with h5py.File(folder / 'webcam_c.h5', 'a') as file:
+        file['camera_transformation'][0] = (1, 0, 0, -240)
+    with pytest.raises(UserError, match=r'100% of the targets are on the wrong side of the camera'):
+        convert(tmp_path / 'src', tmp_path / 'out')
 
 
 def test_damaged_recordings_are_counted_and_skipped(tmp_path):
@@ -283,11 +325,12 @@ def test_synthetic_world_through_eve_files(tmp_path):
     prepare(SynthEveConverter(size, 3, frames, 0, (1, 1, 1)), tmp_path / 'eve', jobs=1)
     prepare(EveConverter(str(tmp_path / 'eve'), 'webcam_c', size, 1, 100), tmp_path / 'out', jobs=1)
     index = read_index(tmp_path / 'out')
-    # Blinks and lost landmarks are missing, most frames are not; the test person has no labels.
-    assert 1.4 * frames < len(index) < 2 * frames
-    assert sorted(set(index.columns['subject'])) == ['train01', 'val01']
+    # Blinks and lost landmarks are missing, most frames are not; the test person has all frames and no labels.
+    assert 1.4 * frames < sum(index.columns['split'] != 'test') < 2 * frames
+    assert sorted(set(index.columns['subject'])) == ['test01', 'train01', 'val01']
     assert index.info['checks'][CHECK]['max'] < 1e-4
-    assert index.info['dropped']['frames of recordings without gaze labels (test participants)'] == frames
+    unlabelled = read_index(tmp_path / 'out', ['test'])
+    assert len(unlabelled) == frames and np.isnan(unlabelled.columns['target_cam_mm']).all()
     world = SyntheticWorld('eve', size, 0)
     for person, subject in ((0, 'train01'), (1, 'val01')):
         rows = {n: i for i, n in enumerate(index.columns['frame']) if index.columns['subject'][i] == subject}

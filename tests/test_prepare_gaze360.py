@@ -17,7 +17,7 @@ from evg.geometry import angle_between_deg, vector_to_pitchyaw
 from evg.registry import DATASETS
 
 # (recording, person, frame, split 0..3, gaze_dir, has a face): x to the left, y up, z away from the camera.
-RIGHT_UP = (0.48, 0.6, -0.64)
+RIGHT_UP = (0.36, 0.48, -0.8)
 INTO_CAMERA, BEHIND = (0, 0, -1), (0.6, 0, 0.8)
 ROWS = (
     ('rec_022', 0, 131, 0, RIGHT_UP, True),
@@ -87,7 +87,7 @@ def test_release_by_hand(tmp_path):
     assert c['image'][0] == '../src/imgs/rec_022/head/000000/000131.jpg'
     assert c['frame'].tolist() == [131, 131, 5, 6] and np.allclose(c['time_s'], [13.1, 13.1, 0.5, 0.6])
     # Up and to the user's right: x and y change sign.
-    assert np.allclose(c['gaze'][0], (-0.48, -0.6, -0.64)) and (vector_to_pitchyaw(c['gaze'][0]) > 0).all()
+    assert np.allclose(c['gaze'][0], (-0.36, -0.48, -0.8)) and (vector_to_pitchyaw(c['gaze'][0]) > 0).all()
     assert np.allclose(c['gaze'][1], (0, 0, -1)) and np.allclose(c['gaze'][3], (-0.6, 0, 0.8))
     # The three figures of the paper need the angle to the direction into the camera alone.
     to_camera = angle_between_deg(c['gaze'], (0, 0, -1))
@@ -104,7 +104,7 @@ def test_head_crops_in_a_dataset(tmp_path):
     convert(tmp_path)
     sample = GazeDataset(str(tmp_path / 'out'), [LoadImage(), RandomFlip(1.0)], 'train', labels='gaze')[0]
     assert sample['image_size'] == CROP and abs(int(sample['img'][0, 0, 0]) - 40) < 3
-    assert np.allclose(sample['gt_gaze'], (0.48, -0.6, -0.64)) and sample['gaze_frame'] == 'line_of_sight'
+    assert np.allclose(sample['gt_gaze'], (0.36, -0.48, -0.8)) and sample['gaze_frame'] == 'line_of_sight'
 
 
 def test_config(tmp_path):

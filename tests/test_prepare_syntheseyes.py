@@ -39,6 +39,9 @@ def dump(path, value):
     path.write_bytes(path.read_bytes().replace(b'numpy._core', b'numpy.core'))
 
 
+RIM = 2 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], axis=1)
+
+
 def eye(folder, name, right, up):
     """An eye that looks `right` and `up` (tangents, as the person sees it) past the camera.
 
@@ -52,7 +55,7 @@ def eye(folder, name, right, up):
     landmarks = {
         'ldmks_lids_2d': np.array([60, 40]) + 3 * around,
         'ldmks_iris_2d': iris + around,
-        'ldmks_pupil_2d': iris + around / 2,
+        'ldmks_pupil_2d': iris + RIM,
     }
     values = {'look_vec': np.array([-right, up, 1.0]), 'head_pose': np.eye(3), 'ldmks': landmarks}
     dump(folder / f'{name}.pkl', values)
@@ -74,6 +77,19 @@ def convert(source, out, *words):
     cls = converter_class('syntheseyes')
     cls.add_arguments(parser)
     return prepare(cls.from_args(parser.parse_args(['--src', str(source), *words])), out, jobs=1)
+
+
+def test_the_pupil_of_a_picture_of_one_eye_stands_twice(source, tmp_path):
+    path = source / 'f01/f01_02_0.1_0.2.pkl'
+    values = read_plain_pickle(path)
+    dump(path, values | {'ldmks': values['ldmks'] | {'ldmks_pupil_2d': RIM[:4]}})
+    summary = convert(source, tmp_path / 'out', '--axes', 'opengl')
+    pupils = read_index(tmp_path / 'out').columns['pupil_landmarks_px'][:3].reshape(3, 2, 8, 2)
+    # The first look, tangents 0.3 and 0.2: 6 px to the left of the middle, 4 px up.
+    assert_allclose(pupils[0], [RIM + np.array([54, 36])] * 2, atol=1e-5)
+    # Four points are no rim of eight; the picture still serves for its gaze.
+    assert np.isnan(pupils[2]).all()
+    assert summary['notes']['pictures without 8 points of the pupil'] == 1
 
 
 def test_a_look_to_the_persons_right_and_up(source, tmp_path):

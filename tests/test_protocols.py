@@ -1,17 +1,27 @@
 """Who is trained on and tested, the pooled table, and the guard against leaks."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, run_tool
+from test_prepare_gazecapture import frame, write_session
+from test_prepare_mpiifacegaze import CORNER_MM, FACE_MM, GAZE, ROTATION, line, write_patches, write_person
+from test_submission import checkpoint_of
 
 from evg.config import load_config
+from evg.datasets.gazecapture import GazeCaptureConverter
 from evg.datasets.index import write_index
+from evg.datasets.mpiifacegaze import MPIIFaceGazeConverter
+from evg.datasets.mpiifacegaze_normalized import MPIIFaceGazeNormalizedConverter
+from evg.datasets.prepare import prepare
 from evg.engine.leak_guard import META_KEY, persons_of, provenance, provenance_lines
 from evg.errors import UserError
 from evg.evaluation.protocols import fold_overrides, pool, render_pooled
-from evg.registry import EVALUATOR
+from evg.geometry import angle_between_deg
+from evg.registry import DATASETS, EVALUATOR
 
 PERSONS = ['p00', 'p01', 'p02', 'p03', 'p04']
 CONFIG = ROOT / 'configs/ctdet_gaze/nano_synth_160.py'
@@ -221,6 +231,60 @@ def test_a_checkpoint_without_facts_is_judged_by_config_and_name(tmp_path):
 SMALL = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
          'test_dataloader.num_workers=0', 'model.backbone.channels=(8,8,16,16,16)', 'model.neck.channels=(16,8,8)',
          'train_cfg.max_epochs=1']  # fmt: skip
+
+
+def results_of_eves_model(data, folder, *more):
+    """What tools/test.py writes about a model of EVE that always answers (30, 20) mm, see test_submission.py."""
+    cfg = ROOT / 'configs/ctdet_gaze/mobv2_eve_480.py'
+    options = [f'data_root={data}', 'splits.train=train', 'splits.test=train', 'subjects.test=None']
+    options += ['test_dataloader.num_workers=0', 'model.backbone.pretrained=None', 'vp_size_px=(3840,2160)', 'ppm=3.3']
+    heads = {'heads.heatmap.branch.2': (0.0,), 'heads.offset.branch.2': (67.3, 38.2)}
+    facts = {'train': {'eve': {'train': ['train01']}}, 'val': {}, 'best': None, 'early_stop': False}
+    checkpoint = checkpoint_of(load_config(cfg, options), folder, facts, **heads)
+    run_tool('test', cfg, checkpoint, '--out', folder / 'm.json', *more, '--cfg-options', *options)
+    return json.loads((folder / 'm.json').read_text())
+
+
+def test_mpiifacegaze_is_tested_by_a_model_of_eve(tmp_path):
+    """Its label is (96, 60) mm of the plane."""
+    write_person(tmp_path / 'src', [line()])
+    prepare(MPIIFaceGazeConverter(str(tmp_path / 'src'), (64, 36), 95, False), tmp_path / 'data', jobs=1)
+    figures = results_of_eves_model(tmp_path / 'data', tmp_path, '--report', tmp_path / 'report')['figures']
+    assert figures['pog/mean_mm'] == pytest.approx(np.hypot(96 - 30, 60 - 20), abs=0.01)
+    assert figures['pog/n'] == figures['angle/n'] == 1
+    # (30, 20) mm of the plane is (174, 20) mm of the screen, whose pose is known; the face looks from FACE_MM.
+    there = CORNER_MM + ROTATION @ (174, 20, 0) - FACE_MM
+    assert figures['angle/mean_deg'] == pytest.approx(angle_between_deg(there, GAZE), abs=0.01)
+    # The page has a cumulative curve of each metric and a map of the screen, light and dark, and the sample.
+    page = (tmp_path / 'report/index.html').read_text()
+    assert f'{figures["pog/mean_mm"]:.2f}' in page and f'{figures["angle/mean_deg"]:.2f}' in page
+    assert page.count('data:image/png') >= 6 and page.count('data:image/jpeg') == 1
+
+
+def test_phones_and_tablets_are_told_apart_in_cm(tmp_path):
+    """The dots are at (19.3875, 94.67451) mm and (20, 80) mm of the plane."""
+    write_session(tmp_path / 'src', [frame()])
+    # 768 x 1024 points of 121.3 x 161.2 mm; the camera stands 60.7 mm from the left edge and 8.7 mm above the top.
+    points = {'XPts': 80.7 / 121.3 * 768, 'YPts': 71.3 / 161.2 * 1024}
+    write_session(
+        tmp_path / 'src', [frame(W=768, H=1024, XCam=2.0, YCam=-8.0, **points)], '00003', 'iPad Mini'
+    )  # fmt: skip
+    prepare(GazeCaptureConverter(str(tmp_path / 'src'), 'first', 'camera'), tmp_path / 'data', jobs=1)
+    (report,) = [r for r in results_of_eves_model(tmp_path / 'data', tmp_path)['reports'] if r['metric'] == 'pog']
+    table = next(group for group in report['groups'] if group['title'] == 'phones and tablets')
+    errors = {'phone': np.hypot(19.3875 - 30, 94.67451 - 20) / 10, 'tablet': np.hypot(20 - 30, 80 - 20) / 10}
+    assert table['unit'] == 'cm'
+    assert {row['group']: row['mean'] for row in table['rows']} == pytest.approx(errors, abs=1e-3)
+
+
+def test_gaze_vectors_of_another_frame_are_refused(tmp_path):
+    write_patches(tmp_path / 'src/p00.mat', [(-0.2, 0.1)])
+    prepare(MPIIFaceGazeNormalizedConverter(str(tmp_path / 'src'), 'normalised_sr', 'up-right'), tmp_path / 'data', 1)
+    options = [f'data_root={tmp_path / "data"}', 'splits.test=train']
+    cfg = load_config(ROOT / 'configs/regression/resnet18_ethxgaze_224.py', options)
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    with pytest.raises(UserError, match="labelled in the frame 'normalised_sr', the model answers in 'normalised_r'"):
+        data[0]
 
 
 def test_the_guard_in_the_tools(synth_close, tmp_path):

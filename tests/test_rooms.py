@@ -29,16 +29,16 @@ LEVELS = {
     'evaluation': 6,
     'visualization': 7,
     'engine': 8,
-    'inference': 8,
     'deploy': 8,
-    'serve': 9,
+    'inference': 9,
+    'serve': 10,
 }
 # What a room may import beside the standard library and evg; None is anything.
 PACKAGES = {
     '': set(),
     'errors': set(),
     'files': set(),
-    'geometry': {'numpy'},
+    'geometry': {'numpy', 'cv2'},  # cv2: `warp` alone, which `evg.geometry` does not import
     'structures': {'numpy'},
     'synthetic': {'numpy', 'cv2', 'av', 'h5py'},
     'compat': set(),

@@ -248,6 +248,58 @@ def test_sheet_of_a_sample_that_knows_little():
     assert not (viz.sample_sheet(BLANK, no_answer, PLANE)[:300] == viz.PRED).all(axis=-1).any()
 
 
+def test_direction_of_a_patch_starts_in_the_middle():
+    # 3-4-5: to the picture's left and up, 0.6 and 0.8 of half the shorter side; straight into the camera a dot.
+    image = viz.draw_direction(BLANK, (-0.6, -0.8, 0.0), viz.GT)
+    y, x = np.nonzero((image == viz.GT).all(axis=-1))
+    assert_allclose((x.min(), y.min()), MIDDLE - (0.6 * 135, 0.8 * 135), atol=3)
+    assert_allclose((x.max(), y.max()), MIDDLE, atol=3)
+    dot = np.nonzero((viz.draw_direction(BLANK, (0.0, 0.0, -1.0), viz.GT) != BLANK).any(axis=-1))
+    assert max(np.ptp(dot[0]), np.ptp(dot[1])) < 14
+    with_dots = viz.draw_landmarks(BLANK, [[100.0, 50.0], [np.nan, 0.0]], viz.PRED)
+    assert_allclose(centre(with_dots, viz.PRED), (100, 50), atol=0.3)
+
+
+PATCH = GazeDataSample(
+    'p1/r2/0004',
+    '',
+    'p1',
+    rig=RIG,
+    gaze_frame='normalised_r',
+    affine=InputFrame((120, 80), pad=0).matrix((120, 80)),
+    gt_gaze=np.array([-0.6, 0.0, -0.8]),
+    pred_gaze=np.array([0.6, 0.0, -0.8]),
+    gt_landmarks_px=np.array([[30.0, 20.0]]),
+    pred_landmarks_px=np.array([[90.0, 20.0]]),
+    gt_target_mm=np.array([-60.5, 30.5, -20.0]),
+    gt_origin_mm=np.array([60.0, -30.0, 600.0]),
+)
+
+
+def test_sheet_of_a_patch_without_a_plane():
+    heatmap = np.zeros((40, 60), np.float32)
+    heatmap[10, 15] = 1
+    eye = np.full((80, 120, 3), 90, np.uint8)
+    sheet = viz.sample_sheet(eye, PATCH, None, landmark_heatmap=heatmap)
+    assert sheet.shape == (270 + 26 + 16, 3 * 488 + 8, 3)  # input, heatmaps, facts
+    # 120 x 80 px become 405 x 270, 37.5 px from the tile's left: px (30, 20) is at 30.5 * 3.375 - 0.5 of it.
+    view = tile(sheet, 0)
+    assert shows(view, round(37 + 30.5 * 3.375 - 0.5), round(20.5 * 3.375 - 0.5), viz.GT)
+    assert shows(view, round(37 + 90.5 * 3.375 - 0.5), round(20.5 * 3.375 - 0.5), viz.PRED)
+    # The arrows go by the vectors, truth to the left and prediction to the right, not by the rig's camera.
+    columns = {name: np.flatnonzero((view[134:136] == color).all(axis=(0, 2))) for name, color in
+               (('truth', viz.GT), ('prediction', viz.PRED))}  # fmt: skip
+    assert columns['truth'].min() == pytest.approx(239.5 - 0.6 * 135, abs=4)
+    assert columns['prediction'].max() == pytest.approx(239.5 + 0.6 * 135, abs=4)
+    spot = np.nonzero(
+        (tile(sheet, 1) != tile(viz.sample_sheet(eye, PATCH, None, landmark_heatmap=0 * heatmap), 1)).any(axis=-1)
+    )
+    assert_allclose((spot[1].mean(), spot[0].mean()), (37.5 + 15.5 * 6.75 - 0.5, 10.5 * 6.75 - 0.5), atol=1)
+    # A frame that nobody can draw has no arrow.
+    head = replace(PATCH, gaze_frame='head', gt_landmarks_px=None, pred_landmarks_px=None)
+    assert not (tile(viz.sample_sheet(eye, head, None), 0) == viz.GT).all(axis=-1).any()
+
+
 def test_grid():
     images = [np.full((20, 30, 3), value, np.uint8) for value in (10, 20, 30)]
     sheet = viz.grid(images, 2)

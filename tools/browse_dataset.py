@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from evg.codecs.main import main_first
 from evg.config import add_config_arguments, config_from_args
 from evg.engine.show import spread, target_sheets
 from evg.errors import UserError, run_tool
@@ -13,7 +14,7 @@ from evg.visualization import save_image
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description='Write pictures of samples: input, heatmaps, point of gaze on the virtual plane and on the screen.'
+        description='Write pictures of samples: input, heatmaps, point of gaze on plane and screen, or its direction.'
     )
     add_config_arguments(parser)
     parser.add_argument('--out', required=True, help='folder for the pictures')
@@ -30,9 +31,11 @@ def main() -> None:
         raise UserError(f'--count must be at least 1, not {args.count}')
     cfg = config_from_args(args)
     dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)
-    codec = next(iter(CODECS.build(codec) for codec in cfg.codecs.values()))
+    codec = CODECS.build(next(iter(main_first(cfg.codecs).values())))
     print(codec.describe())
-    print(f'{len(dataset)} samples, {dataset.labels_outside(codec.virtual_plane)} labels outside the plane are clamped')
+    print(f'{len(dataset)} samples')
+    if hasattr(codec, 'virtual_plane'):
+        print(f'{dataset.labels_outside(codec.virtual_plane)} labels outside the plane are clamped')
     for sample_id, sheet in target_sheets(dataset, codec, spread(len(dataset), args.count)):
         save_image(Path(args.out) / f'{sample_id.replace("/", "_")}.jpg', sheet)
     print(f'pictures: {args.out}')

@@ -1,9 +1,10 @@
-"""Test a checkpoint on all samples: python tools/test.py CONFIG CHECKPOINT --metric angle|pog|gaze|all."""
+"""Test a checkpoint on all samples: python tools/test.py CONFIG CHECKPOINT --metric angle|pog|gaze|landmarks|all."""
 
 import argparse
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
+from evg.engine.faults import clear_errors
 from evg.engine.launch import build_runner, choose_gpu, load_weights
 from evg.engine.leak_guard import provenance, provenance_lines
 from evg.engine.meaning import check_meaning
@@ -13,11 +14,11 @@ from evg.errors import UserError, run_tool
 from evg.evaluation.breakdown import breakdown, sample_facts
 from evg.evaluation.html_report import html_report
 from evg.evaluation.report import render, write_json, write_predictions
-from evg.evaluation.submission import write_submission
+from evg.evaluation.submission import without_labels, write_submission
 from evg.files import atomic_write
 from evg.visualization import save_image
 
-METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'gaze': ['GazeError']}
+METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'gaze': ['GazeError'], 'landmarks': ['LandmarkError']}
 METRICS['all'] = [name for names in METRICS.values() for name in names]
 
 
@@ -53,17 +54,18 @@ def main() -> None:
     choose_gpu(args.gpu)
     cfg = config_from_args(args)
     checkpoint = load_checkpoint_file(args.checkpoint)
-    facts = provenance(cfg, checkpoint, args.checkpoint)
     cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
     if args.submission:
         cfg.test_evaluator = [dict(type='Predictions')]
-        cfg.test_dataloader.dataset.labels = None  # the server has them
+        without_labels(cfg.test_dataloader.dataset)
+    facts = provenance(cfg, checkpoint, args.checkpoint)
     if not cfg.test_evaluator:
         raise UserError(f'the test_evaluator of {args.config} has no {" or ".join(METRICS[args.metric])}')
     runner = build_runner(cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False)
     load_weights(runner.model, checkpoint, args.checkpoint)
     check_meaning(cfg, checkpoint, args.checkpoint)
-    figures = runner.test()
+    with clear_errors():
+        figures = runner.test()
     if runner.rank:
         return
     metrics, index = runner.test_loop.evaluator.metrics, runner.test_loop.dataloader.dataset.index

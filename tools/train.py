@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
-from evg.engine.launch import build_runner, choose_gpu, newest_checkpoint
+from evg.engine.faults import clear_errors
+from evg.engine.launch import build_runner, choose_gpu
+from evg.engine.work_dir import newest_checkpoint
 from evg.errors import UserError, run_tool
 
 
@@ -21,6 +23,11 @@ def parse_args() -> argparse.Namespace:
         help="go on from a checkpoint; without a path, or 'auto', from the newest one",
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='learning rate in proportion to the batch of all processes, from auto_scale_lr.base_batch_size',
+    )
     parser.add_argument('--gpu', type=int, help='the only GPU to use (or set CUDA_VISIBLE_DEVICES)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='how processes start')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -37,8 +44,16 @@ def main() -> None:
     if not cfg.get('train_dataloader'):
         raise UserError(f'{args.config} has no train_dataloader')
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem
-    runner = build_runner(cfg, work_dir, resume=args.resume, amp=args.amp, launcher=args.launcher)
-    runner.train()
+    runner = build_runner(
+        cfg,
+        work_dir,
+        resume=args.resume,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+        launcher=args.launcher,
+    )
+    with clear_errors():
+        runner.train()
     # The last one, not the best: where validation and test share persons, the best was chosen on the test.
     runner.logger.info(f'Done. Test it: python tools/test.py {args.config} {newest_checkpoint(runner.work_dir)}')
 

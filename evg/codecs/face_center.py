@@ -26,6 +26,7 @@ class FaceCenterCodec:
     """
 
     label = 'gt_face_center_input_px'
+    auxiliary = True
 
     def __init__(
         self, input_frame: InputFrame | dict, stride: int = 4, heatmap_hw: float = 20, sigma: float | None = None

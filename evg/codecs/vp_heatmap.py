@@ -190,7 +190,7 @@ class VPHeatmapCodec:
         Returns:
             heatmap and offset, those that were given.
         """
-        mirrored = {name: outputs[name].flip(3) for name in ('heatmap', 'offset') if name in outputs}
+        mirrored: dict[str, Tensor] = {n: outputs[n].flip(3) for n in ('heatmap', 'offset') if n in outputs}
         if 'offset' in mirrored:
             # A point at i + x of cell i is at (width - 1 - i) + (1 - x).
             x, y = mirrored['offset'].split(1, dim=1)

@@ -133,7 +133,7 @@ def converter_class(name: str) -> type[Converter]:
     return getattr(importlib.import_module(module), attribute)
 
 
-def save_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
+def save_jpeg(path: Path | str, image: NDArray[np.uint8], quality: int) -> None:
     """Write a BGR picture (H, W, 3); the folder must exist.
 
     A half-written one never counts: the unit's part is written after it and holds the sizes of the pictures.
@@ -141,4 +141,5 @@ def save_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
     done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f'OpenCV cannot encode a picture of shape {image.shape} and type {image.dtype}')
-    path.write_bytes(data.tobytes())
+    with open(path, 'wb') as file:
+        file.write(data.data)

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult, save_jpeg
-from evg.datasets.pictures import read_image, warp_patch
+from evg.datasets.pictures import read_image
+from evg.datasets.reader_tools import finite_rows, resolved
 from evg.errors import UserError
 from evg.geometry import Normaliser, angle_between_deg, head_pitchyaw, pitchyaw_to_vector
+from evg.geometry.warp import warp_patch
 
 Array = NDArray[np.float64]
 WHERE = 'ETH-XGaze is at https://ait.ethz.ch/xgaze (a form has to be signed)'
@@ -57,7 +59,7 @@ class EthXGazeConverter(Converter):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add('--src', required=True, type=_resolved, help='xgaze_224 or xgaze_448; the raw folder with --format raw')
+        add('--src', required=True, type=resolved, help='xgaze_224 or xgaze_448; the raw folder with --format raw')
         add('--format', choices=('h5', 'raw'), default='h5', help='h5 files as they are, or raw pictures and csv')
         add('--test-set', choices=list(TEST_SETS), default='within', help='which test files to list (no labels)')
         add('--val-subjects', type=int, nargs='*', default=VAL_SUBJECTS, help='train persons held out as val')
@@ -98,7 +100,7 @@ class EthXGazeConverter(Converter):
         link = os.path.relpath(path, out)
         good = np.ones(len(labels['camera']), bool)
         for name in ('gaze', 'head', 'rotation'):
-            good &= np.isfinite(labels[name]).reshape(len(good), -1).all(axis=1) if name in labels else True
+            good &= finite_rows(labels[name]) if name in labels else True
         if not good.all():
             result.dropped['rows whose labels are not finite'] += int((~good).sum())
         head = pitchyaw_to_vector(labels['head'])
@@ -292,10 +294,6 @@ def _persons(src: Path, test_set: str) -> tuple[list[str], list[str]]:
 
 def _split(subject: str, val_subjects: tuple[int, ...]) -> str:
     return 'val' if int(subject.removeprefix('subject')) in val_subjects else 'train'
-
-
-def _resolved(text: str) -> str:
-    return str(Path(text).resolve())
 
 
 @lru_cache(maxsize=32)

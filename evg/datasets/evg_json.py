@@ -19,21 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from evg.datasets import reader_tools as tools
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult, save_jpeg
 from evg.datasets.index import SPLITS
-from evg.datasets.reader_tools import (
-    SIGN_CHECK,
-    add_check,
-    check_size,
-    readable_picture,
-    refuse_wrong_signs,
-    resized,
-    resolved,
-    rig_key,
-    scaled_camera_matrix,
-    screen_in_camera_plane,
-    sign_faults,
-)
 from evg.errors import UserError
 from evg.geometry import Rig, plane_point_by_pose, plane_point_by_ray
 
@@ -70,8 +58,8 @@ class EvgJsonConverter(Converter):
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add('--kind', choices=sorted(KINDS), required=True, help='which data set the files were made of')
-        add('--src', nargs='+', required=True, type=resolved, help='annotation files, gaze_train.json gaze_val.json')
-        add('--images', nargs='+', required=True, type=resolved, help='folder with the pictures of each file')
+        add('--src', nargs='+', required=True, type=tools.resolved, help='files, gaze_train.json gaze_val.json')
+        add('--images', nargs='+', required=True, type=tools.resolved, help='folder with the pictures of each file')
         add('--split', nargs='+', required=True, choices=SPLITS, help='split of each file')
         add(
             '--camera-offset',
@@ -112,7 +100,7 @@ class EvgJsonConverter(Converter):
         return self.kind
 
     def units(self) -> list[Unit]:
-        check_size(self.size or (16, 16), self.quality)
+        tools.check_size(self.size or (16, 16), self.quality)
         units = []
         for number, (src, images, split) in enumerate(zip(self.src, self.images, self.split, strict=True)):
             if not Path(images).is_dir():
@@ -143,8 +131,8 @@ class EvgJsonConverter(Converter):
                 f'{unit.name}: gazeTarget and the target by monitorPose differ by {np.median(distances):.1f} mm '
                 '(median): the frames, signs or units are not those of docs/datasets.md'
             )
-        add_check(result.checks, TARGET_CHECK, distances)
-        refuse_wrong_signs(unit.name, result)
+        tools.add_check(result.checks, TARGET_CHECK, distances)
+        tools.refuse_wrong_signs(unit.name, result)
         return result
 
     def _row(
@@ -166,7 +154,7 @@ class EvgJsonConverter(Converter):
         except _MalformedError as error:
             result.dropped[f'annotations with {error}'] += 1
             return []
-        image = readable_picture(images / name, result.dropped)
+        image = tools.readable_picture(images / name, result.dropped)
         if image is None:
             return []
         original = (image.shape[1], image.shape[0])
@@ -186,8 +174,8 @@ class EvgJsonConverter(Converter):
         else:
             stored = f'images/{split}/{Path(name).with_suffix(".jpg")}'
             (out / stored).parent.mkdir(parents=True, exist_ok=True)
-            save_jpeg(out / stored, resized(image, size), self.quality)
-        key = rig_key(self.kind, rig)
+            save_jpeg(out / stored, tools.resized(image, size), self.quality)
+        key = tools.rig_key(self.kind, rig)
         result.rigs[key] = rig
         result.rows.append(
             {
@@ -200,7 +188,7 @@ class EvgJsonConverter(Converter):
                 **columns,
             }
         )
-        add_check(result.checks, SIGN_CHECK, labels.sign_faults(rig, columns))
+        tools.add_check(result.checks, tools.SIGN_CHECK, labels.sign_faults(rig, columns))
         return labels.target_distance(columns)
 
 
@@ -251,7 +239,7 @@ class _Labels:
                 if rvec is not None or tvec[2] != 0:
                     raise _MalformedError("a monitorPose that is not GazeCapture's offset")
                 self.about = tvec[:2]
-                pose = screen_in_camera_plane(self.screen_mm, self.about)
+                pose = tools.screen_in_camera_plane(self.screen_mm, self.about)
             elif rvec is not None and tvec is not None:
                 pose = np.eye(4)
                 pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rvec)[0], tvec
@@ -268,7 +256,7 @@ class _Labels:
         """Camera and screen for a stored picture of `size`, `scale` (2,) stored px per annotated px."""
         matrix = None
         if self.camera_matrix is not None:
-            matrix = scaled_camera_matrix(self.camera_matrix.reshape(3, 3), scale)
+            matrix = tools.scaled_camera_matrix(self.camera_matrix.reshape(3, 3), scale)
         return Rig(size, tuple(self.screen_px), tuple(self.screen_mm), tuple(self.center), matrix, self.pose)
 
     def columns(self, rig: Rig, scale: Array) -> dict[str, Any]:
@@ -301,7 +289,7 @@ class _Labels:
         if 'target_cam_mm' not in columns:
             return np.empty(0)
         origin = None if self.origin is None else self.origin[None]
-        return sign_faults(self.pog_px[None], rig, self.about, columns['target_cam_mm'][None], origin)
+        return tools.sign_faults(self.pog_px[None], rig, self.about, columns['target_cam_mm'][None], origin)
 
     def target_distance(self, columns: Mapping[str, Any]) -> list[float]:
         """mm between the stored target and the computed one, where both are known."""

@@ -15,6 +15,7 @@ from scipy.io import loadmat
 
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult
 from evg.datasets.pictures import read_image
+from evg.datasets.reader_tools import resolved
 from evg.errors import UserError
 from evg.geometry import angle_between_deg
 
@@ -43,8 +44,8 @@ class Gaze360Converter(Converter):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add('--src', required=True, type=_resolved, help='folder that holds imgs and metadata.mat')
-        add('--lists', required=True, type=_resolved, help='folder of train.txt, validation.txt, test.txt')
+        add('--src', required=True, type=resolved, help='folder that holds imgs and metadata.mat')
+        add('--lists', required=True, type=resolved, help='folder of train.txt, validation.txt, test.txt')
 
     def units(self) -> list[Unit]:
         for path in (Path(self.src) / 'imgs', Path(self.src) / 'metadata.mat', *self._lists().values()):
@@ -158,7 +159,3 @@ def _metadata(src: str) -> dict[tuple[str, int, int], dict[str, Array]]:
         raise UserError(f'{path} cannot be read as the metadata of Gaze360 ({error}): {WHERE}') from error
     wanted = ('ts', *_COLUMNS)
     return {key: {name: columns[name][i] for name in wanted} for i, key in enumerate(keys)}
-
-
-def _resolved(text: str) -> str:
-    return str(Path(text).resolve())

@@ -1,17 +1,18 @@
 """The dataset over an annotation index; every data set of the field is one of these after its preparation."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from evg.datasets.index import Index, read_index
-from evg.datasets.pictures import picture_file
+from evg.datasets.index import Index, read_column, read_index
+from evg.datasets.pictures import PictureError, picture_file
 from evg.errors import UserError
 from evg.geometry import VirtualPlane
 from evg.registry import DATASETS
@@ -47,10 +48,14 @@ class GazeDataset(Dataset):
         subjects: keep these persons only.
         plane_rule: 'offset' (EVG: the screen lies in the camera's plane) or 'pose' (calibrated), see `Rig`.
         labels: what every row must have: 'plane' (a point of gaze by `plane_rule`), 'gaze' (a gaze vector, in the frame
-            that the index declares), or None (nothing: test rows whose labels are withheld).
+            that the index declares), 'landmarks' (the points of the pupils), or None (nothing: test rows whose labels
+            are withheld).
         max_samples: keep this many, evenly spread over the index.
         baseline: `splits` and `subjects` whose mean label is the metrics' constant answer; all of 'train' by default.
         seed: seed of the augmentation.
+        max_bad_images: so many pictures that cannot be read are replaced by the next ones that can, with a warning
+            each; one more is an error that lists them all. Counted in each process of a distributed training. For
+            training only: figures must count every sample.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class GazeDataset(Dataset):
         max_samples: int | None = None,
         baseline: dict[str, Any] | None = None,
         seed: int = 0,
+        max_bad_images: int = 0,
     ):
         if plane_rule not in PLANE_COLUMNS:
             raise UserError(f"plane_rule must be 'offset' or 'pose', not {plane_rule!r}")
@@ -84,11 +90,15 @@ class GazeDataset(Dataset):
         self.seed = seed
         # In shared memory, so that workers that outlive an epoch see its number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.max_bad_images = max_bad_images
+        # One byte a sample, shared as well: no worker counts for itself.
+        self._bad = torch.zeros(count if max_bad_images else 0, dtype=torch.uint8).share_memory_()
 
     def _check_labels(self, labels: str | None) -> None:
-        needed = {'plane': PLANE_COLUMNS[self.plane_rule], 'gaze': 'gaze', None: None}
+        plane = PLANE_COLUMNS[self.plane_rule]
+        needed = {'plane': plane, 'gaze': 'gaze', 'landmarks': 'pupil_landmarks_px', None: None}
         if labels not in needed:
-            raise UserError(f"labels must be 'plane', 'gaze' or None, not {labels!r}")
+            raise UserError(f"labels must be 'plane', 'gaze', 'landmarks' or None, not {labels!r}")
         column = needed[labels]
         if column is None:
             return
@@ -97,7 +107,7 @@ class GazeDataset(Dataset):
             fix = 'the other plane_rule' if labels == 'plane' else 'labels=None'
             raise UserError(
                 f'{self.index.path}: {missing.sum()} of {len(missing)} rows have no {column} (the first is '
-                f'{self.index.columns["sample_id"][missing.argmax()]}): choose {fix} or prepare the data again'
+                f'{self.index.columns.text("sample_id", missing.argmax())}): choose {fix} or prepare the data again'
             )
 
     @property
@@ -123,16 +133,45 @@ class GazeDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        """The sample through the pipeline."""
+        """The sample through the pipeline, or the next one whose picture can be read, see `max_bad_images`."""
+        while True:
+            try:
+                return self._sample(position)
+            except PictureError as error:
+                if not self.max_bad_images:
+                    raise
+                self._count_bad(position, error)
+            position = (position + 1) % len(self)
+
+    def _count_bad(self, position: int, error: PictureError) -> None:
+        """Count a picture once, and refuse one too many."""
+        if self._bad[position]:
+            return
+        self._bad[position] = 1
+        bad = np.flatnonzero(self._bad.numpy())
+        if len(bad) > self.max_bad_images:
+            pictures = [self.index.columns.text('image', self.rows[place]) for place in bad]
+            raise UserError(
+                f'{len(bad)} pictures of {self.index.path} cannot be read, max_bad_images={self.max_bad_images} are '
+                f'allowed: {", ".join(pictures)}; the last: {error}'
+            ) from error
+        print_log(
+            f'picture {len(bad)} of at most {self.max_bad_images} that cannot be read, the next one takes its place: '
+            f'{error}',
+            'current',
+            logging.WARNING,
+        )
+
+    def _sample(self, position: int) -> dict[str, Any]:
         row = self.rows[position]
         columns = self.index.columns
         results: dict[str, Any] = {
-            'sample_id': str(columns['sample_id'][row]),
-            'img_path': str(self.index.root / str(columns['image'][row])),
-            'subject': str(columns['subject'][row]),
-            'sequence': str(columns['sequence'][row]),
-            'device': str(columns['device'][row]),
-            'rig': self.index.rigs.get(str(columns['rig'][row])),
+            'sample_id': columns.text('sample_id', row),
+            'img_path': str(self.index.root / columns.text('image', row)),
+            'subject': columns.text('subject', row),
+            'sequence': columns.text('sequence', row),
+            'device': columns.text('device', row),
+            'rig': self.index.rigs.get(columns.text('rig', row)),
             'plane_rule': self.sample_rule,
             'gt_plane_mm': _known(self.plane_mm[row]),
             'gaze_frame': self.index.gaze_frame,
@@ -146,22 +185,30 @@ class GazeDataset(Dataset):
             results['norm_rotation'] = rotation.reshape(3, 3)
         if np.isfinite(columns['norm_scale'][row]):
             results['norm_scale'] = float(columns['norm_scale'][row])
-        return self.pipeline(results)
+        try:
+            return self.pipeline(results)
+        except UserError as error:
+            raise type(error)(f'{self.index.path}: row {self.index.rows[row]}: {error}') from error
 
 
-def check_pictures(index: Index, count: int = 32) -> None:
-    """Look for the files of some rows, evenly spread; the others are met when they are loaded.
+def check_pictures(index: Index, count: int = 1000) -> None:
+    """Look for the files of all rows, of more than `count` rows for those of some, evenly spread.
+
+    The others are met when they are loaded, which names them too.
 
     Raises:
         UserError: a file is missing; the message names it and its row.
     """
-    for row in np.unique(np.linspace(0, len(index) - 1, count).round().astype(np.int64)):
-        file = index.root / picture_file(str(index.columns['image'][row]))
-        if not file.is_file():
+    seen: set[str] = set()
+    for row in np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(np.int64)):
+        name = picture_file(index.columns.text('image', row))
+        if name not in seen and not (index.root / name).is_file():
             raise UserError(
-                f'{index.path}: row {row} ({index.columns["sample_id"][row]}): there is no picture {file}; prepare the '
-                'data again, or put the source back where it was if its pictures are read in place'
+                f'{index.path}: row {index.rows[row]} ({index.columns.text("sample_id", row)}): there is no picture '
+                f'{index.root / name}; prepare the data again, or put the source back where it was if its pictures are '
+                'read in place'
             )
+        seen.add(name)
 
 
 def _known(value: np.ndarray) -> np.ndarray | None:
@@ -183,11 +230,7 @@ def mean_plane_mm(
     Returns:
         Two numbers, or None where no such row has a label.
     """
-    column = PLANE_COLUMNS[plane_rule]
-    filters = [('split', 'in', [splits] if isinstance(splits, str) else list(splits))]
-    if subjects is not None:
-        filters.append(('subject', 'in', list(subjects)))
-    values = [
-        v for v in pq.read_table(index_path, columns=[column], filters=filters)[column].to_pylist() if v is not None
-    ]
-    return np.mean(values, axis=0).tolist() if values else None
+    splits = [splits] if isinstance(splits, str) else splits
+    labels = read_column(index_path, PLANE_COLUMNS[plane_rule], splits, subjects)
+    known = labels[np.isfinite(labels).all(axis=1)]
+    return known.mean(axis=0).tolist() if len(known) else None

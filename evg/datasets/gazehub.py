@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult
 from evg.datasets.ethxgaze import VAL_SUBJECTS
 from evg.datasets.index import GAZE_FRAMES
+from evg.datasets.reader_tools import resolved
 from evg.errors import UserError
 from evg.geometry import angle_between_deg, pitchyaw_to_vector
 
@@ -80,7 +81,7 @@ class GazeHubConverter(Converter):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add('--src', required=True, type=_resolved, help='folder that holds Label and Image')
+        add('--src', required=True, type=resolved, help='folder that holds Label and Image')
         add('--kind', required=True, choices=list(KINDS), help='which data set it is; never guessed')
         add('--patch', choices=list(PATCHES), default='face', help='which pictures')
         add('--labels', default='Label', help='folder of the label files below SRC')
@@ -251,7 +252,3 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
     if found is None:
         raise BadUnitError(f'no person ({pattern.pattern}) in the picture name {text!r}')
     return found.group()
-
-
-def _resolved(text: str) -> str:
-    return str(Path(text).resolve())

@@ -2,17 +2,13 @@
 
 A prepared data set is a folder with `index.parquet` and the pictures that its `image` column names. What belongs to a
 camera and screen (a "rig") is stored once in the file's metadata; a row names its rig, or none where neither is known
-(normalised patches).
-
-Convention:
-    Every column's unit and frame is in its field metadata, see `COLUMNS`; frames are those of docs/conventions.md.
-    A missing label is null, never NaN. The file's metadata declares the schema version and the frame of the gaze
-    vectors; a file without that declaration is not read.
+(normalised patches). Columns, units and frames: `evg.datasets.index_schema`.
 """
 
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,68 +18,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evg.errors import UserError
+from evg.datasets.index_columns import MISSING, Columns, checked, codes, from_cells, joined
+from evg.datasets.index_schema import (
+    BY_NAME,
+    COLUMNS,
+    GAZE_FRAMES,
+    INDEX_NAME,
+    POSE_RULES,
+    SCHEMA_VERSION,
+    SPLITS,
+    IndexFileError,
+    check_conventions,
+    declarations,
+    rig_from_json,
+    rig_to_json,
+)
 from evg.files import atomic_write
 from evg.geometry import Rig
 
-INDEX_NAME = 'index.parquet'
-SCHEMA_VERSION = 1
-# See docs/conventions.md.
-GAZE_FRAMES = ('camera', 'normalised_r', 'normalised_sr', 'line_of_sight', 'head')
-SPLITS = ('train', 'val', 'test')
+__all__ = [
+    'COLUMNS', 'GAZE_FRAMES', 'INDEX_NAME', 'POSE_RULES', 'SCHEMA_VERSION', 'SPLITS', 'Columns', 'Index',
+    'IndexFileError', 'read_column', 'read_index', 'rig_from_json', 'rig_to_json', 'write_index', 'write_table',
+]  # fmt: skip
 
-
-class IndexFileError(UserError):
-    """An index that cannot be used; the message names file, row and column."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its size (0 for a scalar), type, unit and frame."""
-
-    name: str
-    type: str  # 'string', 'int32', 'float32', 'float64', 'bool'
-    size: int = 0
-    unit: str = ''
-    frame: str = ''
-    required: bool = False
-
-    def field(self) -> pa.Field:
-        kind = {'string': pa.string(), 'bool': pa.bool_()}.get(self.type) or getattr(pa, self.type)()
-        meta = {k: v for k, v in (('unit', self.unit), ('frame', self.frame)) if v}
-        return pa.field(self.name, pa.list_(kind, self.size) if self.size else kind, not self.required, meta)
-
-
-COLUMNS = (
-    Column('sample_id', 'string', required=True),
-    Column('image', 'string', unit='path relative to the index, or FILE.h5#DATASET/ROW', required=True),
-    Column('split', 'string', unit='train, val or test', required=True),
-    Column('subject', 'string', required=True),
-    Column('sequence', 'string', unit='recording'),
-    Column('frame', 'int32', unit='number of the picture in its recording'),
-    Column('time_s', 'float64', unit='s'),
-    Column('camera', 'string'),
-    Column('device', 'string'),
-    Column('rig', 'string', unit='key of a rig in the metadata'),
-    Column('pog_screen_px', 'float64', 2, 'px', "screen, origin upper left, x to the user's right, y down"),
-    Column('pog_plane_offset_mm', 'float64', 2, 'mm', "plane (u to the user's right, v down), offset rule"),
-    Column('pog_plane_pose_mm', 'float64', 2, 'mm', "plane (u to the user's right, v down), calibrated pose"),
-    Column('target_cam_mm', 'float64', 3, 'mm', 'camera'),
-    Column('face_origin_mm', 'float64', 3, 'mm', 'camera'),
-    Column('left_eye_mm', 'float64', 3, 'mm', "camera; the subject's left eye"),
-    Column('right_eye_mm', 'float64', 3, 'mm', "camera; the subject's right eye"),
-    Column('gaze', 'float64', 3, 'unit vector, eye to target', "the file's gaze_frame"),
-    Column('head_rvec', 'float64', 3, 'Rodrigues vector, rad', 'camera'),
-    Column('head_tvec_mm', 'float64', 3, 'mm', 'camera'),
-    Column('head_pitchyaw_rad', 'float64', 2, 'rad', "direction of the face; the file's gaze_frame"),
-    Column('norm_rotation', 'float64', 9, 'row-major R of Zhang 2018', 'camera to normalised camera'),
-    Column('norm_scale', 'float64', unit='S = diag(1, 1, norm_scale)'),
-    Column('face_box_px', 'float32', 4, 'px', 'stored picture, x1 y1 x2 y2'),
-    Column('eye_landmarks_px', 'float32', 24, 'px', 'stored picture, 12 points 36..47 of the 68'),
-    Column('pupil_landmarks_px', 'float32', 32, 'px', 'stored picture, 8 points of the right, 8 of the left pupil'),
-    Column('eyes_open', 'bool', unit='false in a blink'),
-)
-_BY_NAME = {column.name: column for column in COLUMNS}
+ROW_GROUP = 65536
 
 
 def write_index(
@@ -113,18 +71,15 @@ def write_index(
         IndexFileError: no rows, an unknown column, a wrong size, a value that is not finite, an unknown rig or split.
     """
     path = Path(path)
-    if gaze_frame not in GAZE_FRAMES:
-        raise IndexFileError(f'{path}: gaze_frame {gaze_frame!r} is not one of {", ".join(GAZE_FRAMES)}')
-    if pose_rule not in ('ray', 'projection'):
-        raise IndexFileError(f"{path}: pose_rule {pose_rule!r} is neither 'ray' nor 'projection'")
-    columns: dict[str, list] = {column.name: [] for column in COLUMNS}
+    check_conventions(gaze_frame, pose_rule, path)
+    cells: dict[str, list] = {column.name: [] for column in COLUMNS}
     count = 0
     for count, row in enumerate(rows, start=1):
-        unknown = set(row) - set(_BY_NAME)
-        if unknown:
-            raise IndexFileError(f'{path}: row {count - 1} has unknown columns: {", ".join(sorted(unknown))}')
-        for column in COLUMNS:
-            columns[column.name].append(_checked(row.get(column.name), column, count - 1, path))
+        if not row.keys() <= BY_NAME.keys():
+            unknown = ', '.join(sorted(row.keys() - BY_NAME.keys()))
+            raise IndexFileError(f'{path}: row {count - 1} has unknown columns: {unknown}')
+        for name, values in cells.items():
+            values.append(row.get(name))
     if not count:
         raise IndexFileError(f'{path}: there is not one row to write')
     metadata = {
@@ -135,22 +90,27 @@ def write_index(
         'evg.rigs': json.dumps({key: rig_to_json(rig) for key, rig in rigs.items()}),
         'evg.info': json.dumps(dict(info or {})),
     }
-    schema = pa.schema([column.field() for column in COLUMNS], metadata)
-    table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
-    _check_rows(table, rigs, path)
+    arrays = [from_cells(cells[column.name], column, path) for column in COLUMNS]
+    table = pa.table(arrays, schema=pa.schema([column.field() for column in COLUMNS], metadata))
+    checked(table, np.arange(count), rigs, path)
     write_table(table, path)
     return count
 
 
 def write_table(table: pa.Table, path: str | os.PathLike) -> None:
     """Write a Parquet file that appears whole or not at all."""
+    # Dictionaries and a stronger compression hardly shrink measured numbers, and double the time to open them.
+    text = [field.name for field in table.schema if pa.types.is_string(field.type)]
     with atomic_write(path) as file:
-        pq.write_table(table, file, compression='zstd', row_group_size=65536)
+        pq.write_table(table, file, compression='lz4', row_group_size=ROW_GROUP, use_dictionary=text)
 
 
 @dataclass(frozen=True)
 class Index:
-    """An opened index: columns as numpy arrays, missing labels as NaN rows, see `COLUMNS` for units and frames."""
+    """An opened index, whole or a part: its columns, see `Columns`, and what its metadata declare.
+
+    `rows` (N,) are the places of its rows in the file, for messages.
+    """
 
     path: Path
     dataset: str
@@ -158,10 +118,11 @@ class Index:
     pose_rule: str
     info: dict[str, Any]
     rigs: dict[str, Rig]
-    columns: dict[str, NDArray]
+    columns: Columns
+    rows: NDArray[np.intp]
 
     def __len__(self) -> int:
-        return len(self.columns['sample_id'])
+        return len(self.rows)
 
     @property
     def root(self) -> Path:
@@ -174,7 +135,7 @@ def read_index(
     splits: Sequence[str] | None = None,
     subjects: Sequence[str] | None = None,
 ) -> Index:
-    """Open an index, whole or some splits or subjects of it.
+    """Open an index, whole or some splits or subjects of it, and check it.
 
     Args:
         path: the file, or the folder that holds `index.parquet`.
@@ -185,6 +146,35 @@ def read_index(
         IndexFileError: no such file (names the command that makes one), not an index, an undeclared convention,
             invalid rows.
     """
+    path = _file_of(path)
+    with _parquet(path) as (file, schema):
+        meta, rigs, info = declarations(schema, path)
+        keep = _selection(file, splits, subjects)
+        rows = np.flatnonzero(keep)
+        if not len(rows):
+            chosen = ', '.join(
+                f'{name}={list(w)}' for name, w in (('split', splits), ('subject', subjects)) if w is not None
+            )
+            have = _load(file, ['split', 'subject'], np.ones(len(keep), bool), None, path)
+            raise IndexFileError(
+                f'{path} has no rows with {chosen}; it has splits {have.distinct("split")} and subjects '
+                f'{have.distinct("subject")[:20]}'
+            )
+        columns = _load(file, list(BY_NAME), keep, rigs, path)
+    return Index(path, meta['evg.dataset'], meta['evg.gaze_frame'], meta['evg.pose_rule'], info, rigs, columns, rows)
+
+
+def read_column(
+    path: str | os.PathLike, name: str, splits: Sequence[str] | None = None, subjects: Sequence[str] | None = None
+) -> NDArray:
+    """One column of numbers, (N,) or (N, size), of some splits or subjects; N may be 0. See `read_index`."""
+    path = _file_of(path)
+    with _parquet(path) as (file, schema):
+        declarations(schema, path)
+        return _load(file, [name], _selection(file, splits, subjects), None, path)[name]
+
+
+def _file_of(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.is_dir() or path.suffix != '.parquet':
         path = path / INDEX_NAME
@@ -193,142 +183,76 @@ def read_index(
             f'no data at {path}: prepare it with `python tools/prepare_data.py NAME --out {path.parent}` '
             '(docs/datasets.md lists the names), or set data_root'
         )
+    return path
+
+
+@contextmanager
+def _parquet(path: Path):
+    """An opened Parquet file and its schema; what is damaged in it becomes an `IndexFileError`."""
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise IndexFileError(f'{path} is not a whole Parquet file ({error}); prepare the data again') from error
-    meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
-    _check_declaration(meta, schema, path)
-    filters = []
-    for name, wanted in (('split', splits), ('subject', subjects)):
-        if wanted is not None:
-            filters.append((name, 'in', [str(w) for w in wanted]))
+    repeating = [column.name for column in COLUMNS if column.repeats and column.name in schema.names]
     try:
-        table = pq.read_table(path, columns=[c.name for c in COLUMNS], filters=filters or None)
+        with pq.ParquetFile(path, read_dictionary=repeating, memory_map=True) as file:
+            yield file, schema
     except (pa.ArrowInvalid, OSError) as error:
         raise IndexFileError(f'{path} is damaged ({error}); prepare the data again') from error
-    if not len(table):
-        chosen = ', '.join(
-            f'{name}={list(w)}' for name, w in (('split', splits), ('subject', subjects)) if w is not None
-        )
-        have = {
-            name: sorted(set(pq.read_table(path, columns=[name])[name].to_pylist()))[:20]
-            for name in ('split', 'subject')
-        }
-        raise IndexFileError(
-            f'{path} has no rows with {chosen}; it has splits {have["split"]} and subjects {have["subject"]}'
-        )
-    rigs = {key: rig_from_json(value) for key, value in json.loads(meta['evg.rigs']).items()}
-    _check_rows(table, rigs, path)
-    return Index(
-        path,
-        meta['evg.dataset'],
-        meta['evg.gaze_frame'],
-        meta['evg.pose_rule'],
-        json.loads(meta.get('evg.info', '{}')),
-        rigs,
-        {column.name: _to_numpy(table[column.name], column) for column in COLUMNS},
-    )
 
 
-def rig_to_json(rig: Rig) -> dict[str, Any]:
-    """A rig as JSON values."""
-    as_list = {name: getattr(rig, name) for name in Rig.__dataclass_fields__}
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in as_list.items()}
+def _selection(file: pq.ParquetFile, splits: Sequence[str] | None, subjects: Sequence[str] | None) -> NDArray[np.bool_]:
+    """(N,) which rows of the file are wanted."""
+    keep = np.ones(file.metadata.num_rows, bool)
+    for name, wanted in (('split', splits), ('subject', subjects)):
+        if wanted is not None:
+            text, allowed = joined(file.read([name])[name].chunks, repeats=True), set(map(str, wanted))
+            good = np.array([*(value in allowed for value in text.dictionary.to_pylist()), False])
+            keep &= good[codes(text)]
+    return keep
 
 
-def rig_from_json(values: Mapping[str, Any]) -> Rig:
-    """The inverse of `rig_to_json`."""
-    return Rig(**{name: value for name, value in values.items() if value is not None})
+def _load(
+    file: pq.ParquetFile, names: list[str], keep: NDArray[np.bool_], rigs: Mapping[str, Rig] | None, path: Path
+) -> Columns:
+    """Some columns, group of rows by group of rows, so that hardly more memory is needed than they take in the end.
 
-
-def _checked(value: Any, column: Column, row: int, path: Path) -> Any:
-    """One cell as a plain value of its column, or an error that names it."""
-    if value is None:
-        if column.required:
-            raise IndexFileError(f'{path}: row {row} has no {column.name}')
-        return None
-    if not column.size:
-        value = value.item() if isinstance(value, np.generic) else value
-        if column.type == 'float64' and not np.isfinite(value):
-            raise IndexFileError(f'{path}: row {row}: {column.name} is {value}; a missing value must be null')
-        return value
-    array = np.asarray(value, np.float64).reshape(-1)
-    if array.size != column.size:
-        raise IndexFileError(f'{path}: row {row}: {column.name} has {array.size} values, {column.size} are needed')
-    if not np.isfinite(array).all():
-        raise IndexFileError(f'{path}: row {row}: {column.name} is {array.tolist()}; a missing label must be null')
-    return array
-
-
-def _check_declaration(meta: Mapping[str, str], schema: pa.Schema, path: Path) -> None:
-    if 'evg.version' not in meta:
-        raise IndexFileError(f'{path} is a Parquet file but not an evg index: its conventions are undeclared')
-    if int(meta['evg.version']) != SCHEMA_VERSION:
-        raise IndexFileError(
-            f'{path} has index version {meta["evg.version"]}, this evg reads {SCHEMA_VERSION}: prepare the data again'
-        )
-    if meta.get('evg.gaze_frame') not in GAZE_FRAMES:
-        raise IndexFileError(f'{path} does not declare the frame of its gaze vectors (evg.gaze_frame)')
-    missing = [column.name for column in COLUMNS if column.name not in schema.names]
-    if missing:
-        raise IndexFileError(f'{path} lacks the columns {", ".join(missing)}')
-
-
-def _check_rows(table: pa.Table, rigs: Mapping[str, Rig], path: Path) -> None:
-    """Vectorised checks of whole columns; each error names the first bad row."""
-    for column in COLUMNS:
-        values = table[column.name]
-        if column.required and values.null_count:
-            raise IndexFileError(f'{path}: row {_first(values.is_null())} has no {column.name}')
-        if column.type.startswith('float'):
-            array = _to_numpy(values, column).reshape(len(table), -1)
-            bad = ~np.isfinite(array).all(axis=1) & values.is_valid().to_numpy()
-            if bad.any():
-                raise IndexFileError(
-                    f'{path}: row {int(bad.argmax())}: {column.name} is {array[bad.argmax()].tolist()}'
-                )
-    for name, allowed in (('rig', {None, *rigs}), ('split', set(SPLITS))):
-        for value in table[name].unique().to_pylist():
-            if value not in allowed:
-                row = table[name].to_pylist().index(value)
-                raise IndexFileError(
-                    f'{path}: row {row}: {name} {value!r} is not one of {sorted(filter(None, allowed))[:20]}'
-                )
-    box = _to_numpy(table['face_box_px'], _BY_NAME['face_box_px'])
-    # The picture's size, where a rig tells it; px of its edge may be counted either way.
-    used = table['rig'].combine_chunks().dictionary_encode()
-    sizes = np.array([*(rigs[key].image_size for key in used.dictionary.to_pylist()), (np.inf, np.inf)])
-    limit = sizes[used.indices.fill_null(len(sizes) - 1).to_numpy()]
-    with np.errstate(invalid='ignore'):
-        for bad, text in (
-            ((box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1]), 'is not x1 < x2, y1 < y2'),
-            ((box[:, :2] < -1).any(axis=1) | (box[:, 2:] > limit).any(axis=1), 'is not inside the picture'),
-        ):
-            if bad.any():
-                row = int(bad.argmax())
-                raise IndexFileError(f'{path}: row {row}: face_box_px {box[row].tolist()} {text}')
-
-
-def _first(mask: pa.ChunkedArray) -> int:
-    return int(mask.to_numpy().argmax())
-
-
-def _to_numpy(values: pa.ChunkedArray, column: Column) -> NDArray:
-    """(N,) or (N, size); null becomes NaN, -1, False or ''."""
-    if column.size and values.null_count == len(values):
-        # One NaN seen N times: a column that a data set does not have costs no memory.
-        return np.broadcast_to(np.array(np.nan, column.type), (len(values), column.size))
-    if column.size:
-        flat = np.full((len(values), column.size), np.nan, dtype=column.type)
-        valid = values.is_valid().to_numpy()
-        flat[valid] = (
-            values.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.size)
-        )
-        return flat
-    fill = {'string': '', 'int32': -1, 'bool': True, 'float64': np.nan, 'float32': np.nan}[column.type]
-    filled = values.fill_null(fill)
-    if column.type == 'string':
-        # One fixed-width array, not a million Python objects: workers share its pages after a fork.
-        return np.asarray(filled.to_pylist(), dtype=np.str_) if len(values) else np.empty(0, np.str_)
-    return filled.to_numpy()
+    Args:
+        file: the file.
+        names: of the columns.
+        keep: (N,) which rows of the file.
+        rigs: by key, to check the rows with; None checks nothing.
+        path: for messages.
+    """
+    count = int(keep.sum())
+    numbers: dict[str, NDArray] = {}
+    texts: dict[str, list] = {name: [] for name in names if BY_NAME[name].type == 'string'}
+    first = done = 0
+    for group in range(file.num_row_groups):
+        length = file.metadata.row_group(group).num_rows
+        rows = first + np.flatnonzero(keep[first : first + length])
+        first += length
+        if not len(rows):
+            continue
+        table = file.read_row_group(group, names)
+        if len(rows) < length:
+            table = table.filter(pa.array(keep[first - length : first]))
+        arrays = checked(table, rows, rigs, path)
+        for name in texts:
+            texts[name] += table[name].chunks
+        for name, array in arrays.items():
+            if name not in numbers:
+                if table[name].null_count == len(array):
+                    continue
+                numbers[name] = np.empty((count, *array.shape[1:]), array.dtype)
+                numbers[name][:done] = MISSING[array.dtype.name]
+            numbers[name][done : done + len(array)] = array
+        done += len(rows)
+    # What the reading needed would count as used memory of this process and of all its workers.
+    pa.default_memory_pool().release_unused()
+    for name in set(names) - texts.keys() - numbers.keys():
+        # One value seen N times: a column that a data set does not have costs no memory.
+        column = BY_NAME[name]
+        nothing = np.array(MISSING[column.type], column.type)
+        numbers[name] = np.broadcast_to(nothing, (count, column.size) if column.size else (count,))
+    return Columns(numbers, {name: joined(chunks, BY_NAME[name].repeats) for name, chunks in texts.items()})

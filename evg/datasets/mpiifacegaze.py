@@ -18,20 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from evg.datasets import reader_tools as tools
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult, save_jpeg
 from evg.datasets.mpiifacegaze_normalized import MPIIFaceGazeNormalizedConverter
-from evg.datasets.reader_tools import (
-    SIGN_CHECK,
-    add_check,
-    check_size,
-    readable_picture,
-    refuse_wrong_signs,
-    resized,
-    resolved,
-    rig_key,
-    scaled_camera_matrix,
-    sign_faults,
-)
 from evg.errors import UserError
 from evg.geometry import Rig, angle_between_deg, normalisation_rotation, plane_point_by_ray
 
@@ -74,7 +63,7 @@ class MPIIFaceGazeConverter(Converter):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add('--src', required=True, type=resolved, help='folder that holds p00, p01, ...; normalized: p00.mat, ...')
+        add('--src', required=True, type=tools.resolved, help='folder of p00, p01, ...; normalized: of p00.mat, ...')
         add('--format', choices=('raw', 'normalized'), default='raw', help='which of the two downloads it is')
         add('--size', type=int, nargs=2, metavar=('W', 'H'), default=(640, 360), help='size of the stored pictures, px')
         add('--quality', type=int, default=90, help='JPEG quality')
@@ -100,7 +89,7 @@ class MPIIFaceGazeConverter(Converter):
 
     def units(self) -> list[Unit]:
         src = Path(self.src)
-        check_size(self.size, self.quality)
+        tools.check_size(self.size, self.quality)
         people = sorted(path for path in src.glob('p*') if re.fullmatch(r'p\d\d', path.name) and path.is_dir())
         if not any((person / f'{person.name}.txt').is_file() for person in people):
             inner = next((path.parent.parent for path in src.glob('*/p00/p00.txt')), None)
@@ -129,10 +118,10 @@ class MPIIFaceGazeConverter(Converter):
         files = [folder / name for name in names]
         kept = [i for i, file in enumerate(files) if self._row(unit, out, file, i, calibration, labels, result)]
         for name, numbers in checks.items():
-            add_check(result.checks, name, numbers[kept])
+            tools.add_check(result.checks, name, numbers[kept])
         if outside[kept].any():
             result.notes['rows whose target lies outside the screen (kept)'] += int(outside[kept].sum())
-        refuse_wrong_signs(unit.name, result)
+        tools.refuse_wrong_signs(unit.name, result)
         return result
 
     def _row(
@@ -146,17 +135,17 @@ class MPIIFaceGazeConverter(Converter):
         result: UnitResult,
     ) -> bool:
         """Store one picture and its row; False where there is no usable picture."""
-        image = readable_picture(file, result.dropped)
+        image = tools.readable_picture(file, result.dropped)
         if image is None:
             return False
         original = (image.shape[1], image.shape[0])
         if self.undistort:
             image = cv2.undistort(image, calibration.camera_matrix, calibration.distortion).astype(np.uint8, copy=False)
         name = f'images/{unit.name}/{file.stem}.jpg'
-        save_jpeg(out / name, resized(image, self.size), self.quality)
+        save_jpeg(out / name, tools.resized(image, self.size), self.quality)
         rig = calibration.rig(original, self.size)
         person, day = unit.name.split('/')
-        key = rig_key(person, rig)
+        key = tools.rig_key(person, rig)
         result.rigs[key] = rig
         result.rows.append(
             {
@@ -238,7 +227,7 @@ class _Calibration:
         """Camera and screen, for pictures scaled from `original` to `size` (width, height)."""
         # EVG: the camera stands at the middle of the screen's upper edge.
         center = (0, self.screen_mm[1] / 2)
-        matrix = scaled_camera_matrix(self.camera_matrix, np.divide(size, original))
+        matrix = tools.scaled_camera_matrix(self.camera_matrix, np.divide(size, original))
         return Rig(size, self.screen_px, self.screen_mm, center, matrix, self.screen_to_camera)
 
     def labels(self, values: Array) -> dict[str, Array]:
@@ -277,7 +266,7 @@ class _Calibration:
             TARGET_CHECK: np.linalg.norm(stored - labels['target_cam_mm'], axis=1),
             ANGLE_CHECK: angle_between_deg(stored - center, labels['gaze']),
             CENTER_CHECK: np.linalg.norm(model_center - center, axis=1),
-            SIGN_CHECK: sign_faults(px, rig, (0, self.screen_mm[1] / 2), stored, center),
+            tools.SIGN_CHECK: tools.sign_faults(px, rig, (0, self.screen_mm[1] / 2), stored, center),
         }
         return checks, np.any((px < 0) | (px > self.screen_px), axis=1)
 

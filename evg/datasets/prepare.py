@@ -30,6 +30,7 @@ from tqdm import tqdm
 from evg.datasets.converter import BadUnitError, Converter, Unit, UnitResult
 from evg.datasets.index import INDEX_NAME, SPLITS, IndexFileError, write_index, write_table
 from evg.datasets.pictures import picture_file
+from evg.datasets.shards import Shard, check_shards, finish_shard
 from evg.errors import UserError
 from evg.files import atomic_write
 
@@ -46,7 +47,14 @@ def write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value).encode())
 
 
-def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = None, limit: int | None = None) -> dict:
+def prepare(
+    converter: Converter,
+    out: str | os.PathLike,
+    jobs: int | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
+    merge: int | None = None,
+) -> dict:
     """Convert a data set, or go on with an interrupted conversion.
 
     Args:
@@ -54,12 +62,15 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
         out: folder for the pictures, the index and the state of the work.
         jobs: worker processes; None for one per core, 1 for none beside this one.
         limit: convert this many units only, spread evenly over all, for a trial.
+        shard: convert this share only and make no index.
+        merge: convert nothing, make the index of so many shares, which must all be there.
 
     Returns:
-        The summary, also printed and stored as the index's `info`.
+        The summary, also printed and stored as the index's `info`; empty for a share.
 
     Raises:
-        UserError: another data set or other settings in `out`, nothing to read, nothing to keep, a full disk.
+        UserError: another data set or other settings in `out`, nothing to read, nothing to keep, a full disk, shares
+            that are not one whole.
     """
     out = Path(out).resolve()
     units = converter.units()
@@ -70,11 +81,20 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
         units = [units[i * len(units) // limit] for i in range(limit)] if limit < len(units) else units
     _claim(converter, out)
     parts = _Parts(out)
+    if merge is not None:
+        return _merge(converter, units, out, merge)
+    everything = units
+    if shard is not None:
+        units = shard.of(units)
     todo = [unit for unit in units if not parts.finished(unit)]
     if len(todo) < len(units):
         print(f'{len(units) - len(todo)} of {len(units)} {converter.unit_name}s are finished in {out}; doing the rest')
     try:
         failed = _run_all(converter, units, todo, out, min(jobs or _cores(), max(len(todo), 1)))
+        if shard is not None:
+            finish_shard(shard, everything, converter.settings(), failed, out)
+            print(f'{out}: share {shard.number} of {shard.count} is done; when all are: --merge {shard.count}')
+            return {}
         summary = _finish(converter, out, [unit for unit in units if unit.name not in failed], failed)
     except OSError as error:
         full = _fatal(error, out)
@@ -89,6 +109,21 @@ def prepare(converter: Converter, out: str | os.PathLike, jobs: int | None = Non
             file=sys.stderr,
         )
         raise SystemExit(130) from None
+    print_summary(summary, out)
+    return summary
+
+
+def _merge(converter: Converter, units: list[Unit], out: Path, count: int) -> dict[str, Any]:
+    """The index of a conversion that was divided over machines."""
+    failed = check_shards(count, units, converter.settings(), out)
+    kept, parts = [unit for unit in units if unit.name not in failed], _Parts(out)
+    absent = [unit.name for unit in kept if not parts.finished(unit)]
+    if absent:
+        raise UserError(
+            f'files of {len(absent)} {converter.unit_name}s are missing in {out}, the first is {absent[0]}: copy the '
+            'whole folder of every machine'
+        )
+    summary = _finish(converter, out, kept, failed)
     print_summary(summary, out)
     return summary
 

@@ -71,6 +71,11 @@ def finite(value: Any) -> float:
     return math.nan
 
 
+def finite_rows(values: Array) -> NDArray[np.bool_]:
+    """(N,) whether all numbers of a row of (N, ...) are finite."""
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).all(axis=1))
+
+
 def rig_key(prefix: str, rig: Rig) -> str:
     """Name of a rig that depends on its values: equal rigs share it, in every run."""
     return f'{prefix}-{sha1(json.dumps(rig_to_json(rig), sort_keys=True).encode()).hexdigest()[:8]}'

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ class SynthesEyesConverter(Converter):
                     'split': 'train',
                     'subject': unit.name,
                     'gaze': look / length * AXES[self.axes],
+                    'pupil_landmarks_px': _pupil(values['ldmks'], result.notes),
                 }
             )
         check_iris(result, iris, f'{unit.name}: --axes {self.axes}')
@@ -165,6 +167,15 @@ def check_iris(result: UnitResult, offset_px: list[Array], what: str) -> None:
 def center(points: ArrayLike) -> Array:
     """Centre (2,) of points (N, 2 or 3), px."""
     return np.asarray(points, np.float64).reshape(-1, np.shape(points)[-1])[:, :2].mean(axis=0)
+
+
+def _pupil(landmarks: Any, notes: Counter[str]) -> Array | None:
+    """The 8 points (8, 2) of the one pupil, twice: nobody says which eye it is, and the index has room for both."""
+    points = np.asarray(landmarks.get('ldmks_pupil_2d', ()), np.float64)
+    if points.shape != (8, 2) or not np.isfinite(points).all():
+        notes['pictures without 8 points of the pupil'] += 1
+        return None
+    return np.concatenate([points, points])
 
 
 def _iris_offset(landmarks: Any) -> Array:

@@ -1,8 +1,6 @@
 """From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
 
 import os
-import re
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,7 +10,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.compat import require_mmengine
-from evg.engine import storage  # noqa: F401  replaces mmengine's file access
+from evg.engine import storage  # it also replaces mmengine's file access
+from evg.engine.meaning import check_meaning
+from evg.engine.work_dir import lock, newest_checkpoint
 from evg.errors import UserError
 
 
@@ -22,6 +22,7 @@ def build_runner(
     *,
     resume: str | None = None,
     amp: bool = False,
+    auto_scale_lr: bool = False,
     launcher: str = 'none',
     training: bool = True,
 ) -> Runner:
@@ -32,19 +33,20 @@ def build_runner(
         work_dir: where logs and checkpoints go.
         resume: None, 'auto' (the newest checkpoint in `work_dir`, if there is one) or the path of a checkpoint.
         amp: train in mixed precision; needs CUDA.
+        auto_scale_lr: the learning rate of the config is for its `auto_scale_lr.base_batch_size`; use it in proportion
+            to the batch of all processes together.
         launcher: 'none', 'pytorch' (torchrun) or 'slurm'.
         training: False drops the parts that only training needs.
 
     Raises:
-        UserError: mixed precision without CUDA, a checkpoint to resume that does not exist.
+        UserError: mixed precision without CUDA; a checkpoint to resume that does not exist or is of another config;
+            another run works in `work_dir`.
     """
     require_mmengine()
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.work_dir = str(work_dir)
     cfg.launcher = launcher
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(name) and not cfg[name].get('num_workers'):
-            cfg[name].persistent_workers = False
+    _settle_loaders(cfg)
     # `early_stop=None` in a config leaves a None in the list.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook is not None]
     if amp:
@@ -52,35 +54,54 @@ def build_runner(
             raise UserError('--amp needs a CUDA device; without one train without it')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if not training:
-        for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'):
-            cfg[name] = None
-        for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
-            cfg[name] = None
-        cfg.custom_hooks = []
-        # The test loop gets the weights from the caller, so ImageNet's are not needed.
-        if 'pretrained' in cfg.model.get('backbone', {}):
-            cfg.model.backbone.pretrained = None
+    if auto_scale_lr:
+        cfg.auto_scale_lr.enable = True
+    if training:
+        if cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+            cfg.train_cfg.type = 'ResumableLoop'
+    else:
+        _drop_training(cfg)
     if launcher != 'none' and not torch.cuda.is_available():
         _start_on_cpu(cfg, launcher)
+    note = lock(work_dir) if training and _first_process(launcher) else None
     if resume == 'auto':
         resume = newest_checkpoint(work_dir)
     if resume:
-        if not Path(resume).is_file():
-            raise UserError(f'--resume: no checkpoint {resume}')
+        checkpoint = storage.load_checkpoint_file(resume)
+        check_meaning(cfg, checkpoint, resume)
         cfg.resume, cfg.load_from = True, resume
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    if resume:
+        # The runner takes what fits.
+        load_weights(runner.model, checkpoint, resume)
+    if note:
+        runner.logger.warning(note)
+    return runner
 
 
-def newest_checkpoint(work_dir: str | os.PathLike) -> str | None:
-    """The checkpoint `model_N.pth` of the latest epoch in a folder, None where there is none.
+def _settle_loaders(cfg: Config) -> None:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name):
+            cfg[name].setdefault('worker_init_fn', dict(type='ignore_sigterm'))
+            if not cfg[name].get('num_workers'):
+                cfg[name].persistent_workers = False
 
-    Checkpoints are written whole, so the latest one can be trusted; mmengine's pointer file `last_checkpoint` is not.
-    """
-    found = {
-        int(m[1]): path for path in Path(work_dir).glob('model_*.pth') if (m := re.fullmatch(r'model_(\d+)', path.stem))
-    }
-    return str(found[max(found)]) if found else None
+
+def _drop_training(cfg: Config) -> None:
+    for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'):
+        cfg[name] = None
+    for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[name] = None
+    cfg.custom_hooks = []
+    # The test loop gets the weights from the caller, so ImageNet's are not needed.
+    if 'pretrained' in cfg.model.get('backbone', {}):
+        cfg.model.backbone.pretrained = None
+
+
+def _first_process(launcher: str) -> bool:
+    """Whether this is the first of all processes; the launchers number them."""
+    variable = {'none': '', 'pytorch': 'RANK', 'slurm': 'SLURM_PROCID'}[launcher]
+    return os.environ.get(variable, '0') == '0'
 
 
 def _start_on_cpu(cfg: Config, launcher: str) -> None:

@@ -19,6 +19,7 @@ from evg.errors import UserError
 from evg.registry import HOOKS
 
 META_KEY = 'evg_data'
+CONVERTED_KEY = 'converted_from'  # in the meta of checkpoints of other programs, see evg/engine/convert.py
 Row = tuple[str, str, str]  # data set, split, person
 _ALLOW = 'set allow_leak=True in the config (or with --cfg-options) to go on; the result table then says so'
 
@@ -84,6 +85,9 @@ def provenance(cfg: Mapping[str, Any], checkpoint: Mapping[str, Any], path: str)
         choice += ', not chosen by a figure'
         if facts['early_stop'] and watched_too:
             choice += '; early stop watched persons of this test'
+    if CONVERTED_KEY in meta:
+        file = meta[CONVERTED_KEY]['file']
+        choice = f'converted from {file}; not known on whom it was trained, nor how it was chosen'
     allowed = bool(cfg.get('allow_leak', False))
     if leaks and not allowed:
         last = '; test the last checkpoint, model_N.pth, instead' if facts['best'] and not both else ''

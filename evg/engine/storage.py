@@ -51,8 +51,8 @@ def load_checkpoint_file(filename: str, map_location: Any = 'cpu') -> dict[str, 
     except (UnpicklingError, RuntimeError, EOFError, BadZipFile, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f'{path} is not a whole checkpoint of plain tensors and values ({reason}); files of other programs are '
-            'converted by their own tools first'
+            f'{path} is not a whole checkpoint of plain tensors and values ({reason}); a file with other Python '
+            'objects in it is never opened: save its state dict alone with the program that wrote it'
         ) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')

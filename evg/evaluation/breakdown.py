@@ -19,8 +19,9 @@ from . import functional as F
 
 Facts = dict[str, NDArray]
 _WIDTH_DEG = 15
-# From one sampled frame to the next at EVE's 10 Hz.
-_EVE_STEP = {'basler': 6, 'webcam_c': 3, 'webcam_l': 3, 'webcam_r': 3}
+# From one sampled frame to the next at EVE's 10 Hz, and how many of them are a sequence.
+EVE_LENGTH = 30
+EVE_STEP = {'basler': 6, 'webcam_c': 3, 'webcam_l': 3, 'webcam_r': 3}
 
 
 def sample_facts(index: Index, sample_ids: ArrayLike) -> Facts:
@@ -31,9 +32,8 @@ def sample_facts(index: Index, sample_ids: ArrayLike) -> Facts:
         `head_pitchyaw_deg` (N, 2), NaN where not known: of the camera frame if the index has head rotations, else what
         it has in its gaze frame.
     """
-    wanted, columns = np.asarray(sample_ids), index.columns
-    order = np.argsort(columns['sample_id'])
-    place = order[np.searchsorted(columns['sample_id'], wanted, sorter=order)]
+    columns = index.columns
+    place = columns.rows_of(sample_ids)
     facts = {name: columns[name][place] for name in ('device', 'camera', 'sequence', 'subject', 'frame')}
     rvec = columns['head_rvec'][place]
     angles = np.degrees(columns['head_pitchyaw_rad'][place])
@@ -122,8 +122,8 @@ def _phone_or_tablet(devices: NDArray) -> NDArray:
 def _eve_average(errors: NDArray[np.float64], unit: str, facts: Mapping[str, NDArray]) -> dict[str, Any]:
     """EVE's own average beside the one over samples."""
     recordings = np.char.add(np.char.add(np.char.add(facts['subject'], '/'), facts['sequence']), facts['camera'])
-    steps = np.array([_EVE_STEP.get(str(camera), 3) for camera in facts['camera']])
-    means, empty = F.sequence_means(errors, recordings, facts['frame'], steps)
+    steps = np.array([EVE_STEP.get(str(camera), 3) for camera in facts['camera']])
+    means, empty = F.sequence_means(errors, recordings, facts['frame'], steps, EVE_LENGTH)
     rows = [_row('over samples', errors), _row('over sequences with a valid frame', means)]
     rows.append(_row("over sequences, EVE's rule: none valid counts 0", np.append(means, np.zeros(empty))))
     note = '30 frames at 10 Hz are a sequence; sequences after the last valid frame of a recording are not known here'

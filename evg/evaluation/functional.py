@@ -247,4 +247,4 @@ def _groups(plane_rule: ArrayLike, rig_index: ArrayLike, rigs: Sequence[Rig]) ->
         for number in np.unique(index[chosen]):
             yield (rigs[number] if number >= 0 else None), name, np.flatnonzero(chosen & (index == number))
     if not known.all():
-        raise ValueError(f"plane_rule {str(rule[~known][0])!r} is none of {', '.join(PLANE_RULES)}")
+        raise ValueError(f'plane_rule {str(rule[~known][0])!r} is none of {", ".join(PLANE_RULES)}')

@@ -19,7 +19,12 @@ from .report import number
 
 Image = NDArray[np.uint8]
 # The column that a metric's report is about, and its baseline.
-_ERRORS = {'error_mm': 'constant_error_mm', 'error_deg': 'constant_error_deg', 'error_gaze_deg': ''}
+_ERRORS = {
+    'error_mm': 'constant_error_mm',
+    'error_deg': 'constant_error_deg',
+    'error_gaze_deg': 'constant_error_gaze_deg',
+    'error_landmarks_px': 'constant_error_landmarks_px',
+}
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --panel: #f6f7f8; --line: #dfe3e7; --text: #1f2428; --muted: #5d666f;
   --bar: #2563a6; --warn: #b3261e; --warn-back: #fdecea; }
@@ -112,7 +117,7 @@ def _section(report: Mapping[str, Any], columns: Mapping[str, NDArray], screen: 
     unit = report['unit']
     name = next(name for name in _ERRORS if name in columns)
     error, baseline = columns[name], columns.get(_ERRORS[name])
-    curves = {'model': error} | ({} if baseline is None else {'always the training mean': baseline})
+    curves = {'model': error} | ({} if baseline is None else {f'always {report["constant_answer"]}': baseline})
     charts = [_chart([error_curve(curves, unit, theme) for theme in (LIGHT, DARK)], f'cumulative error, {unit}')]
     if screen is not None and np.isfinite(columns.get('gt_screen_px', np.nan)).any():
         points = columns['gt_screen_px']

@@ -31,6 +31,9 @@ from .breakdown import gaze_subsets
 
 Columns = dict[str, NDArray]
 
+# What a report's constant answer is.
+OF_THE_TRAINING, OF_THE_TEST = 'the training mean', 'the mean of these labels'
+
 # Places in a row's numbers.
 _VALUES = {
     'gt_plane_mm': slice(0, 2),
@@ -112,7 +115,7 @@ class _GazeMetric(BaseMetric):
             size = place.stop - place.start
             if np.size(value) != size:
                 raise UserError(f'sample {sample.sample_id!r}: {name} has {np.size(value)} values instead of {size}')
-            values[place] = value
+            values[place] = np.ravel(value)
             if name.startswith('gt_') and not np.isfinite(values[place]).all():
                 raise UserError(f'sample {sample.sample_id!r}: label {name} is {value}; a missing label must be None')
         convention = getattr(sample, self.convention)
@@ -276,9 +279,10 @@ class GazeError(_GazeMetric):
     """Angle between predicted and true gaze vector, both in the frame that the samples declare.
 
     For data without a place of the target. Scalars under `gaze/`: `mean_deg`, `median_deg`, `p95_deg`,
-    `pitch_mean_deg`, `yaw_mean_deg`, `subject_mean_deg`, `subject_ci95_deg`, `n`, `n_missing`, `n_subjects`, and
-    Gaze360's subsets by the true gaze's angle to (0, 0, -1), which looks into a camera: `front180_mean_deg` (within 90
-    deg) and `front20_mean_deg` (within 20 deg), NaN where there is none.
+    `pitch_mean_deg`, `yaw_mean_deg`, `subject_mean_deg`, `subject_ci95_deg`, `n`, `n_missing`, `n_subjects`,
+    `constant_mean_deg` (always answering the mean of the tested labels: a pipeline may turn them, so the training mean
+    is not in the index), and Gaze360's subsets by the true gaze's angle to (0, 0, -1), which looks into a camera:
+    `front180_mean_deg` (within 90 deg) and `front20_mean_deg` (within 20 deg), NaN where there is none.
 
     Args:
         frame: what the model answers in, one of `evg.datasets.index.GAZE_FRAMES`; by default whatever the samples
@@ -324,13 +328,16 @@ class GazeError(_GazeMetric):
             )
         pred, truth = table['pred_gaze'], table['gt_gaze']
         error, axes = angle_between_deg(pred, truth), F.pitchyaw_error_deg(pred, truth)
+        baseline = angle_between_deg(truth.mean(axis=0), truth)
         self._rows = table | {'error_gaze_deg': error, 'error_gaze_pitchyaw_deg': axes}
+        self._rows['constant_error_gaze_deg'] = baseline
         overall = [
             _quantity('angle', 'deg', error),
             _quantity('pitch', 'deg', axes[:, 0]),
             _quantity('yaw', 'deg', axes[:, 1]),
         ]
-        self.report = _report(self.prefix, f'Gaze vector, frame {wanted}', 'deg', table, overall, error, None)
+        self.report = _report(self.prefix, f'Gaze vector, frame {wanted}', 'deg', table, overall, error, baseline)
+        self.report['constant_answer'] = OF_THE_TEST
         subsets = gaze_subsets(error, truth, wanted)
         self.report['groups'].append(subsets)
         scalars = _scalars(self.report, 'deg')
@@ -364,6 +371,8 @@ def _report(
     subject_mean, subject_ci95 = F.mean_ci95(subjects['mean'])
     by_subject = zip(*(column.tolist() for column in subjects.values()), strict=True)
     constant = None if baseline is None else F.summarise(baseline)['mean']
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratio = None if constant is None else float(np.divide(overall[0]['mean'], constant))
     report: dict[str, Any] = {
         'metric': prefix,
         'title': title,
@@ -375,8 +384,9 @@ def _report(
         'overall': overall,
         'subject_mean': subject_mean,
         'subject_ci95': subject_ci95,
+        'constant_answer': OF_THE_TRAINING,
         'constant_mean': constant,
-        'constant_ratio': None if constant is None else float(np.divide(overall[0]['mean'], constant)),
+        'constant_ratio': ratio,
         'subjects': [dict(zip(subjects, row, strict=True)) for row in by_subject],
         'groups': [],
         'notes': [],

@@ -24,6 +24,13 @@ PREDICTION_COLUMNS = {
     'gt_gaze': ('unit vector, eye to target', "the row's gaze_frame"),
     'pred_gaze': ('unit vector, eye to target', "the row's gaze_frame"),
     'constant_error_mm': ('mm', 'plane; of always answering the training mean'),
+    'constant_error_gaze_deg': ('deg', 'of always answering the mean of these labels'),
+    'constant_error_landmarks_px': ('px', 'mean distance; of always answering the mean of these labels'),
+    'gt_landmarks_px': ('px', 'stored picture or patch; x, y of each point'),
+    'pred_landmarks_px': ('px', 'stored picture or patch; x, y of each point'),
+    'gt_eye_width_px': ('px', 'distance of the eye corners, stored picture or patch'),
+    'error_landmarks_px': ('px', 'mean distance of the points'),
+    'error_landmarks_percent': ('percent', 'error_landmarks_px of gt_eye_width_px'),
     'constant_error_deg': ('deg', 'of always answering the training mean'),
     'error_gaze_deg': ('deg', 'angle between gt_gaze and pred_gaze'),
     'error_gaze_pitchyaw_deg': ('deg', "absolute difference of pitch, of yaw, in the row's gaze_frame"),
@@ -62,7 +69,7 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
     )
     if report['constant_mean'] is not None:
         lines.append(
-            f'  constant answer     {number(report["constant_mean"])} {unit} (always the training mean); '
+            f'  constant answer     {number(report["constant_mean"])} {unit} (always {report["constant_answer"]}); '
             f'the model has {number(report["constant_ratio"])} of it'
         )
     lines += [f'  note: {note}' for note in report['notes']]

@@ -10,7 +10,7 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,20 @@ from evg.registry import METRICS
 from evg.structures import GazeDataSample
 
 from . import functional as F
+from .breakdown import EVE_LENGTH, EVE_STEP
 
 # The order of `test` in ETH-XGaze's train_test_split.json; the server compares line by line.
 XGAZE_TEST_ORDER = tuple(
     f'subject{number:04d}' for number in (1, 2, 20, 23, 37, 64, 68, 70, 82, 87, 49, 91, 112, 114, 118)
 )
+
+_NEEDS_LABELS = ('VPProjection', 'GaussianTarget')
+
+
+def without_labels(dataset: dict[str, Any]) -> None:
+    """Change the config of a test's `GazeDataset` to the rows of the server: split 'test', no labels, no targets."""
+    dataset['splits'], dataset['labels'] = 'test', None
+    dataset['pipeline'] = [step for step in dataset['pipeline'] if step['type'] not in _NEEDS_LABELS]
 
 
 @METRICS.register_module()
@@ -80,16 +89,16 @@ def write_submission(path: str | os.PathLike, index: Index, rows: dict[str, NDAr
         UserError: a data set without a known server, an answer that lacks or is not of the right frame.
     """
     columns = index.columns
-    order = np.argsort(columns['sample_id'])
-    place = order[np.searchsorted(columns['sample_id'], rows['sample_id'], sorter=order)]
+    place = columns.rows_of(rows['sample_id'])
     if index.dataset == 'ethxgaze':
         if index.gaze_frame != 'normalised_r':
             raise UserError(f'{index.path} is in the frame {index.gaze_frame!r}; ETH-XGaze wants normalised_r')
         write_xgaze(path, columns['subject'][place], columns['frame'][place], rows['pred_gaze'])
     elif index.dataset == 'eve':
-        ticks = _eve_timestamps(index, place)
+        source = Path(str(index.info.get('settings', {}).get('src', '')))
         subjects, steps, cameras, frames = (columns[name][place] for name in ('subject', 'sequence', 'camera', 'frame'))
-        write_eve(path, subjects, steps, cameras, frames, ticks, rows['pred_screen_px'])
+        points = rows['pred_screen_px']
+        write_eve(path, subjects, steps, cameras, frames, points, lambda *key: _ticks(source, *key))
     else:
         raise UserError(f'no submission format is known for the data set {index.dataset!r}; known: ethxgaze, eve')
 
@@ -139,43 +148,51 @@ def write_eve(
     steps: ArrayLike,
     cameras: ArrayLike,
     frames: ArrayLike,
-    timestamps: Sequence[int] | NDArray,
     pog_px: ArrayLike,
-    pupil_mm: ArrayLike | None = None,
+    timestamps: Callable[[str, str, str], Sequence[int]],
 ) -> None:
     """EVE's submission: a zip with a gzipped pickle (protocol 3) of nested dicts, person, step, camera.
+
+    As the publishers' own script writes it: frames at 10 Hz, in sequences of 30, the last one of a recording filled up
+    with zeros; points moved onto the screen.
 
     Args:
         path: the zip file.
         subjects: (N,) 'test01', ...
         steps: (N,) names of the step folders.
         cameras: (N,) 'basler', 'webcam_c', ...
-        frames: (N,) number of the frame in its recording; rows of a recording are sorted by it.
-        timestamps: (N,) whole numbers as in the release's timestamps files.
-        pog_px: (N, 2) px of the 1920 x 1080 screen; stands for the initial and the final estimate.
-        pupil_mm: (N, 2) diameters of the left and the right pupil, mm; 0 where the model does not estimate them.
+        frames: (N,) number of the frame in its recording; those between the 10 Hz are left out.
+        pog_px: (N, 2) px of the 1920 x 1080 screen; stands for the initial and the final estimate. Pupil sizes are 0.
+        timestamps: gives all of a recording (person, step, camera), whole numbers as in the release's files.
 
     Raises:
-        UserError: a point is NaN.
+        UserError: a frame at 10 Hz is not there, or its point is NaN.
     """
-    points = np.asarray(pog_px, np.float32)
-    if not np.isfinite(points).all():
-        raise UserError('some samples have no predicted point on the screen; a submission needs one for each')
-    pupils = np.zeros((len(points), 2), np.float32) if pupil_mm is None else np.asarray(pupil_mm, np.float32)
-    ticks = np.asarray(timestamps, np.int64)
+    points = np.asarray(pog_px, np.float64)
     keys = list(zip(*(np.asarray(names).tolist() for names in (subjects, steps, cameras)), strict=True))
-    found: dict[tuple[str, str, str], list[int]] = {}
-    numbers = np.asarray(frames)
-    for row in np.argsort(numbers, kind='stable').tolist():
-        found.setdefault(keys[row], []).append(row)
+    found: dict[tuple[str, str, str], dict[int, int]] = {}
+    for row, (key, number) in enumerate(zip(keys, np.asarray(frames).tolist(), strict=True)):
+        found.setdefault(key, {})[number] = row
     content: dict[str, dict[str, dict[str, dict[str, NDArray]]]] = {}
     for (subject, step, camera), rows in sorted(found.items()):
+        ticks = np.array(timestamps(subject, step, camera), np.int64)[:: EVE_STEP[camera]]
+        wanted = [rows.get(number * EVE_STEP[camera], -1) for number in range(len(ticks))]
+        pog = np.where(np.equal(wanted, -1)[:, None], np.nan, points[wanted])
+        if not np.isfinite(pog).all():
+            raise UserError(
+                f'{subject}/{step}/{camera}: {np.isnan(pog).any(axis=1).sum()} of {len(pog)} frames at 10 Hz (one in '
+                f'{EVE_STEP[camera]}) have no predicted point on the screen; a submission needs all: prepare '
+                "the data with --every 1, and use a model of plane_rule='offset', which needs no eye position"
+            )
+        pog = np.clip(pog, 0, (1920, 1080)).astype(np.float32)
+        padding = -len(pog) % EVE_LENGTH
+        pog, none = np.pad(pog, ((0, padding), (0, 0))), np.zeros(len(pog) + padding, np.float32)
         content.setdefault(subject, {}).setdefault(step, {})[camera] = {
-            'timestamps': ticks[rows],
-            'left_pupil_size': pupils[rows, 0],
-            'right_pupil_size': pupils[rows, 1],
-            'PoG_px_initial': points[rows],
-            'PoG_px_final': points[rows],
+            'timestamps': np.pad(ticks, (0, padding)),
+            'left_pupil_size': none,
+            'right_pupil_size': none,
+            'PoG_px_initial': pog,
+            'PoG_px_final': pog,
         }
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as zipped:
@@ -191,18 +208,10 @@ def _screen_px(sample: GazeDataSample) -> NDArray[np.float64]:
     return F.plane_to_screen_px([sample.pred_plane_mm], [origin], [sample.plane_rule], [0], [sample.rig])[0]
 
 
-def _eve_timestamps(index: Index, place: NDArray[np.intp]) -> list[int]:
-    """The release's own timestamps; the index keeps seconds since the first frame."""
-    columns, source = index.columns, Path(str(index.info.get('settings', {}).get('src', '')))
-    lines: dict[Path, list[str]] = {}
-    ticks = []
-    for row in place:
-        subject, step, camera = (str(columns[name][row]) for name in ('subject', 'sequence', 'camera'))
-        file = source / subject / step / f'{camera}.timestamps.txt'
-        try:
-            if file not in lines:
-                lines[file] = file.read_text(encoding='ascii').split()
-            ticks.append(int(lines[file][int(columns['frame'][row])]))
-        except (OSError, ValueError, IndexError) as error:
-            raise UserError(f'{file}: no timestamp of frame {columns["frame"][row]} ({error})') from error
-    return ticks
+def _ticks(source: Path, subject: str, step: str, camera: str) -> list[int]:
+    """The release's own timestamps of a recording; the index keeps seconds since its first frame."""
+    file = source / subject / step / f'{camera}.timestamps.txt'
+    try:
+        return [int(line) for line in file.read_text(encoding='ascii').split()]
+    except (OSError, ValueError) as error:
+        raise UserError(f'{file}, which a submission needs, cannot be read ({error})') from error

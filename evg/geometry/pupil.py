@@ -9,7 +9,7 @@ from .angles import pitchyaw_to_vector, vector_to_pitchyaw
 from .normalisation import Normaliser
 
 Array = NDArray[np.float64]
-# The correction below is some 0.01 px; each round leaves less than a hundredth of it.
+# The correction below is some 0.01 px; each round leaves less than a hundredth of what was left.
 _ROUNDS = 4
 
 
@@ -63,9 +63,9 @@ class EyeModel:
         mean, spread = rim.mean(axis=-2), _spread(rim)
         center, radius = mean, spread * distance
         for _ in range(_ROUNDS):
-            circle = self._circle(self._axis(center, distance), radius, distance, rim.shape[-2])
+            middle, circle = self._circle(self._axis(center, distance), radius, distance, rim.shape[-2])
             model = _spread(circle)
-            center = center + mean - circle.mean(axis=-2)
+            center = mean - (circle.mean(axis=-2) - middle)
             radius = radius * np.divide(spread, model, out=np.ones_like(spread), where=model > 0)
         return self._axis(center, distance)
 
@@ -87,14 +87,14 @@ class EyeModel:
         axis = along[..., None] * ray - np.array([0, 0, distance])
         return axis / np.linalg.norm(axis, axis=-1, keepdims=True)
 
-    def _circle(self, axis: Array, radius: Array, distance: float, count: int) -> Array:
-        """Rim (..., count, 2) of a pupil of `radius` (...) mm on the camera's plane z = 1."""
+    def _circle(self, axis: Array, radius: Array, distance: float, count: int) -> tuple[Array, Array]:
+        """Centre (..., 2) and rim (..., count, 2) of a pupil of `radius` (...) mm on the camera's plane z = 1."""
         x, y = np.moveaxis(_eye_axes(axis), -1, 0)[:2]
         angle = np.arange(count) * (2 * np.pi / count)
         around = np.cos(angle)[:, None] * x[..., None, :] + np.sin(angle)[:, None] * y[..., None, :]
         middle = self.pupil_depth_mm * axis + np.array([0, 0, distance])
         points = middle[..., None, :] + radius[..., None, None] * around
-        return points[..., :2] / points[..., 2:]
+        return middle[..., :2] / middle[..., 2:], points[..., :2] / points[..., 2:]
 
 
 def _eye_axes(optical_axis: Array) -> Array:

@@ -80,10 +80,12 @@ def normalise_input(
     Returns:
         (3, H, W) float32.
     """
-    tables = _tables(tuple(mean), tuple(std))
     channels = cv2.split(image)
     planes = channels[::-1] if channel_order == 'rgb' else channels
-    return np.stack([cv2.LUT(plane, table) for plane, table in zip(planes, tables, strict=True)])
+    values = np.empty((3, *image.shape[:2]), np.float32)
+    for plane, table, value in zip(planes, _tables(tuple(mean), tuple(std)), values, strict=True):
+        cv2.LUT(plane, table, value)
+    return values
 
 
 @lru_cache(maxsize=8)
@@ -91,7 +93,7 @@ def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float
     """(3, 256) the value of every grey level, in the order of operations of the preprocessor."""
     scale = 1 / (255 * np.asarray(std, np.float32))
     shift = -np.asarray(mean, np.float32) / np.asarray(std, np.float32)
-    return np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None]
+    return np.asarray(np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None], np.float32)
 
 
 def _reduced(image: Picture, factor: int) -> Picture:

@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from evg.codecs.main import main_first
 from evg.geometry import apply_affine, invert_affine
 from evg.models.data_preprocessor import MEMORY_FORMATS
 from evg.registry import BACKBONES, CODECS, HEADS, LOSSES, MODELS, NECKS
@@ -20,7 +21,7 @@ class GazeEstimator(BaseModel):
         backbone: object or config; publishes `out_channels` and `stride`, see `evg.models.backbones`. One of several
             stacks gets heads on each; their losses are averaged, and the last stack answers.
         heads: by name; None removes a head of a base config. `in_channels` is filled in.
-        codecs: by name; each decodes the raw outputs it knows. The first one is monitored in training.
+        codecs: by name; each decodes the raw outputs it knows. The main one is monitored in training.
         neck: object or config; `in_channels` is filled in.
         losses: losses over several outputs, by name; None removes one.
         data_preprocessor: config of `GazePreprocessor`.
@@ -53,7 +54,7 @@ class GazeEstimator(BaseModel):
         ]
         self.heads = stacks[-1]
         self.earlier_heads = nn.ModuleList(stacks[:-1])
-        self.codecs = {name: CODECS.build(codec) for name, codec in codecs.items()}
+        self.codecs = main_first({name: CODECS.build(codec) for name, codec in codecs.items()})
         self.losses = nn.ModuleDict(
             {name: LOSSES.build(loss) for name, loss in (losses or {}).items() if loss is not None}
         )

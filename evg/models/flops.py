@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
 from evg.errors import UserError
-from evg.registry import MODELS
+from evg.registry import CODECS, MODELS
 
 
 @dataclass
@@ -63,13 +64,45 @@ class _Own:
             self.macs[module] = self.macs.get(module, 0) + (per_cell - seen) * cells
 
 
-def build_on_meta(model_config: dict) -> nn.Module:
-    """The model of a config on the device 'meta': all its shapes, in no time and no memory, no weights fetched."""
+def build_untrained(model_config: dict) -> nn.Module:
+    """The model of a config with random weights; none are fetched."""
     backbone = dict(model_config['backbone'])
     if 'pretrained' in backbone:
         backbone['pretrained'] = None
+    return MODELS.build({**model_config, 'backbone': backbone})
+
+
+def build_on_meta(model_config: dict) -> nn.Module:
+    """The model of a config on the device 'meta': all its shapes, in no time and no memory, no weights fetched."""
     with torch.device('meta'):
-        return MODELS.build({**model_config, 'backbone': backbone})
+        return build_untrained(model_config)
+
+
+def count_config(
+    cfg: Config, shape: tuple[int, int] | None = None, batch: int = 1
+) -> tuple[tuple[int, int], list[Cost]]:
+    """Cost of a config's network.
+
+    Args:
+        cfg: a loaded config.
+        shape: (width, height) of the network's input in px; None is the config's, padding included.
+        batch: pictures.
+
+    Returns:
+        The size of the input, and what `count_flops` returns.
+
+    Raises:
+        UserError: the network cannot take `shape`.
+    """
+    size = shape or next(CODECS.build(codec) for codec in cfg.codecs.values()).input_frame.input_size
+    model = build_on_meta(cfg.model)
+    backbone = model.backbone
+    multiple = int(getattr(backbone, 'max_stride', backbone.stride) or 1)  # type: ignore[arg-type]  # an int, see backbones
+    if batch < 1 or min(size) < 1:
+        raise UserError(f'shape and batch must be positive, not {size[0]} {size[1]} and {batch}')
+    if any(side % multiple for side in size):
+        raise UserError(f'the shape must be multiples of {multiple} for this network, not {size[0]} {size[1]}')
+    return size, count_flops(model, size, batch)
 
 
 def count_flops(model: nn.Module, input_size: tuple[int, int], batch: int = 1) -> list[Cost]:

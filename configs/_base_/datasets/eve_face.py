@@ -1,5 +1,4 @@
-# EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: part='left_eye' and e.g.
-# normaliser=dict(focal_px=1800, distance_mm=600, size_px=(128, 128)).
+# EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: eve_eye.py.
 _base_ = ['./loaders.py', './patches.py']
 data_root = 'data/eve'
 splits = dict(test='val')
@@ -7,6 +6,7 @@ normalise = dict(
     type='NormaliseFace', normaliser=dict(focal_px=960, distance_mm=600, size_px=(224, 224), scaling='r'), part='face'
 )
 input_frame = dict(size='@normalise.normaliser.size_px', pad=0)
+landmarks = dict(part='@normalise.part')
 train_pipeline = [
     dict(type='LoadImage'),
     '@normalise',
@@ -14,6 +14,7 @@ train_pipeline = [
     dict(type='Affine', input_frame='@input_frame'),
     dict(type='Warp'),
     '@photometric',
+    '@landmarks',
     dict(type='GaussianTarget', codecs='@codecs'),
     dict(type='PackGaze'),
 ]
@@ -22,6 +23,7 @@ test_pipeline = [
     '@normalise',
     dict(type='Affine', input_frame='@input_frame'),
     dict(type='Warp'),
+    '@landmarks',
     dict(type='GaussianTarget', codecs='@codecs'),
     dict(type='PackGaze'),
 ]

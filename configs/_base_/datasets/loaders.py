@@ -8,6 +8,8 @@ preprocessor = dict(
     type='GazePreprocessor', mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), channel_order='rgb'
 )
 photometric = dict(type='Photometric', prob=0.0)
+# So many unreadable pictures of the training are replaced by their neighbours, each with a warning; one more stops it.
+max_bad_images = 0
 
 _dataset = dict(type='GazeDataset', data_root='@data_root', plane_rule='@plane_rule', labels='@labels')
 _tested = dict(
@@ -18,7 +20,7 @@ train_dataloader = dict(
     **_loader, drop_last=True, sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         **_dataset, splits='@splits.train', subjects='@subjects.train', pipeline='@train_pipeline',
-        seed='@randomness.seed',
+        seed='@randomness.seed', max_bad_images='@max_bad_images',
     ),
 )
 val_dataloader = dict(

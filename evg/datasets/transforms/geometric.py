@@ -6,6 +6,7 @@ from mmcv.transforms import BaseTransform
 
 from evg.errors import UserError
 from evg.geometry import InputFrame, apply_affine, compose_affine, flip_matrix
+from evg.geometry.warp import warp_to_input
 from evg.registry import TRANSFORMS
 
 # Labels that are points of the stored picture, and how their points pair up left and right after a mirror.
@@ -127,11 +128,9 @@ class Affine(BaseTransform):
 class Warp(BaseTransform):
     """Moves the pixels, once, by everything that the transforms before it decided; outside the picture is black.
 
-    A picture that shrinks by two or more is first reduced by whole factors with area averaging: bilinear sampling alone
-    would skip pixels, and the iris is a few pixels wide.
-
     Args:
-        antialias: do so; False is the original's plain bilinear sampling.
+        antialias: a picture that shrinks by two or more is averaged first, see `evg.geometry.warp.warp_to_input`; False
+            is the original's plain bilinear sampling.
     """
 
     def __init__(self, antialias: bool = True):
@@ -142,14 +141,7 @@ class Warp(BaseTransform):
         image, size = results['img'], results['input_size']
         matrix = compose_affine(results['affine'], results['stored_to_picture'])
         mean_color = cv2.mean(image)[:3] if 'keep_box_px' in results else None
-        factor = int(1 / max(np.abs(matrix[:, :2]).sum(axis=1))) if self.antialias else 1
-        if factor > 1:
-            reduced = (image.shape[1] // factor, image.shape[0] // factor)
-            whole = image[: reduced[1] * factor, : reduced[0] * factor]
-            image = cv2.resize(whole, reduced, interpolation=cv2.INTER_AREA)
-            # x = factor * x_reduced + (factor - 1) / 2, pixel centres at integers.
-            matrix = compose_affine(matrix, np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]]))
-        results['img'] = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+        results['img'] = warp_to_input(image, matrix, size, self.antialias)
         if mean_color is not None:
             self._paint_around(results, mean_color)
         return results

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from evg.datasets.pictures import warp_patch
 from evg.errors import UserError
 from evg.geometry import Normalisation, Normaliser, head_pitchyaw
+from evg.geometry.warp import warp_patch
 from evg.registry import TRANSFORMS
 
 _ORIGIN = {'face': 'gt_origin_mm', 'left_eye': 'gt_left_eye_mm', 'right_eye': 'gt_right_eye_mm'}

@@ -8,7 +8,9 @@ from evg.models.necks.deconv import ModulatedDeformConv
 from evg.registry import BACKBONES
 
 _CHANNELS = (16, 32, 64, 128, 256, 512)
-_IMAGENET = PublishedFile('http://dl.yf.io/dla/models/imagenet/dla34-ba72cf86.pth')
+_IMAGENET = PublishedFile(
+    'http://dl.yf.io/dla/models/imagenet/dla34-ba72cf86.pth', mirror='https://huggingface.co/timm/dla34.in1k'
+)
 
 
 @BACKBONES.register_module()
@@ -31,7 +33,7 @@ class DLA34(nn.Module):
     def __init__(self, pretrained: str | None = 'imagenet'):
         super().__init__()
         self.base = _Base()
-        load_pretrained(self.base, pretrained, _IMAGENET)
+        load_pretrained(self.base, pretrained, _IMAGENET, 'DLA-34')
         # Each merges one more map into a chain that ends in ever higher resolution; the last takes the ends of three.
         self.merge = nn.ModuleList(
             (

@@ -10,7 +10,7 @@ from evg.registry import BACKBONES
 
 @BACKBONES.register_module()
 class MobileNetV2(nn.Module):
-    """MobileNetV2, stride 32 (Sandler et al., CVPR 2018; torchvision), ending in EVG's 1x1 convolution 320 -> 320.
+    """MobileNetV2, stride 32 (Sandler et al., CVPR 2018; torchvision), ending in EVG's 1x1 convolution to 320 channels.
 
     Args:
         width: multiplier of all channels; ImageNet weights are published for 1.0.
@@ -23,13 +23,14 @@ class MobileNetV2(nn.Module):
         super().__init__()
         net = torchvision.models.mobilenet_v2(weights=None, width_mult=width)
         published = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1 if width == 1.0 else None
-        load_pretrained(net, pretrained, published)
+        load_pretrained(net, pretrained, published, f'MobileNetV2 {width}')
         channels = net.features[-1][0].in_channels
-        # EVG replaces the 1280 channels of the classifier's input, which are most of the parameters, by a square layer.
-        last = Conv2dNormActivation(channels, channels, kernel_size=1, activation_layer=nn.ReLU6)
+        # EVG's 320 take the place of the 1280 of the classifier's input, most of the parameters. A narrow network keeps
+        # all of them, as it does of those.
+        self.out_channels = max(320, channels)
+        last = Conv2dNormActivation(channels, self.out_channels, kernel_size=1, activation_layer=nn.ReLU6)
         nn.init.kaiming_normal_(last[0].weight, mode='fan_out')
         self.features = nn.Sequential(*net.features[:-1], last)
-        self.out_channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, out_channels, H / 32, W / 32)."""

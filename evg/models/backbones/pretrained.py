@@ -18,9 +18,11 @@ class PublishedFile:
 
     Attributes:
         url: its address; the name ends with the first digits of its SHA-256, as torch.hub has it.
+        mirror: a page that has the same weights in the same names.
     """
 
     url: str
+    mirror: str = ''
 
     def get_state_dict(self, progress: bool, check_hash: bool) -> dict[str, Tensor]:
         """Download, or take from torch.hub's cache."""
@@ -29,31 +31,32 @@ class PublishedFile:
         )
 
 
-def load_pretrained(model: nn.Module, pretrained: str | None, weights: WeightsEnum | PublishedFile | None) -> None:
+def load_pretrained(
+    model: nn.Module, pretrained: str | None, weights: WeightsEnum | PublishedFile | None, name: str
+) -> None:
     """Fill a network whose names are those of the published file.
 
     Args:
         model: the whole network; its classifier may be missing.
         pretrained: None (random weights), 'imagenet', or the path of such a state dict.
         weights: the entry for 'imagenet', None where nothing is published for this variant.
+        name: what messages call the network.
 
     Raises:
         UserError: no such file, no published weights, the download failed, the file is of another network.
     """
     if pretrained is None:
         return
-    name = type(model).__name__
     if pretrained == 'imagenet':
         if weights is None:
-            raise UserError(
-                f'no ImageNet weights are published for this variant of {name}: set model.backbone.pretrained=None'
-            )
+            raise UserError(f'no ImageNet weights are published for {name}: set model.backbone.pretrained=None')
         try:
             state = dict(weights.get_state_dict(progress=True, check_hash=True))
         except (URLError, OSError) as error:
+            source = ' or '.join(filter(None, (weights.url, getattr(weights, 'mirror', ''))))
             raise UserError(
                 f'the ImageNet weights of {name} could not be downloaded ({error}). Without a network: fetch '
-                f'{weights.url} elsewhere and set model.backbone.pretrained=/path/to/the/file.pth, or train from '
+                f'{source} elsewhere and set model.backbone.pretrained=/path/to/the/file.pth, or train from '
                 'random weights with model.backbone.pretrained=None'
             ) from error
     else:

@@ -30,7 +30,7 @@ class ResNet(nn.Module):
         if depth not in _WEIGHTS:
             raise ValueError(f'ResNet has depth {", ".join(map(str, _WEIGHTS))}, not {depth}')
         net = getattr(torchvision.models, f'resnet{depth}')(weights=None)
-        load_pretrained(net, pretrained, _WEIGHTS[depth])
+        load_pretrained(net, pretrained, _WEIGHTS[depth], f'ResNet-{depth}')
         self.out_channels = net.fc.in_features
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.layers = nn.Sequential(net.layer1, net.layer2, net.layer3, net.layer4)

@@ -14,8 +14,8 @@ class OffsetHead(nn.Module):
     """Offset (x, y) in cells from a cell's corner to the point, supervised by L1.
 
     The original trains it at the target's cell alone, where it is a number in 0..1 that a network hardly learns: its
-    log stays at 0.23 where a constant 0.5 has 0.25. With `dense` every cell under the target's Gaussian learns the way to
-    the point, weighted by it; the numbers are larger than a cell, and a peak in the neighbouring cell is put right.
+    log stays at 0.23 where a constant 0.5 has 0.25. With `dense` every cell under the target's Gaussian learns the way
+    to the point, weighted by it; the numbers are larger than a cell, and a peak in the next cell is put right.
 
     Args:
         in_channels: channels of the features; the estimator fills it in.

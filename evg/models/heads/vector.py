@@ -100,7 +100,8 @@ class BinnedPitchYawHead(_Vector):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) or (B, in_channels) to logits (B, 2, bins)."""
-        return super().forward(features).unflatten(1, (2, self.codec.bins))
+        # Not unflatten, which ONNX's older opsets cannot say.
+        return super().forward(features).reshape(-1, 2, self.codec.bins)
 
     def loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The two weighted losses, by their names in the log."""

@@ -1,0 +1,4 @@
+# Twin of hourglass_eve_480 on the synthetic world; only the data differ.
+_base_ = './hourglass_eve_480.py'
+data_root = 'data/synth'
+splits = dict(test='test')

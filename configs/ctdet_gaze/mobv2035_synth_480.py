@@ -1,0 +1,4 @@
+# Twin of mobv2035_eve_480 on the synthetic world; only the data differ.
+_base_ = './mobv2035_eve_480.py'
+data_root = 'data/synth'
+splits = dict(test='test')

@@ -1,0 +1,167 @@
+"""The loop over epochs that a scheduler may stop at any moment."""
+
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import Sampler
+
+from evg.engine.work_dir import drop_interrupted, interrupted_name
+from evg.errors import UserError
+from evg.registry import LOOPS
+
+# Where a checkpoint in mid-epoch keeps what an epoch's beginning would set anew.
+STATE = 'mid_epoch'
+# Processes agree to stop every so many iterations: asking waits for all of them.
+_ASK_EVERY = 10
+
+
+@LOOPS.register_module()
+class ResumableLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs; at SIGTERM it writes a checkpoint and ends the process with 0.
+
+    A run that resumes from this checkpoint goes on with the very next batch of the interrupted epoch: same order of the
+    samples, same random numbers. A validation that has begun is finished first.
+    """
+
+    def run(self) -> torch.nn.Module:
+        """Train; see the class."""
+        with _sigterm() as self._asked:
+            return super().run()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        self._stop_if_asked(0)
+        runner = self.runner
+        # Not before the hooks: they seed the epoch.
+        runner.call_hook('before_train_epoch')
+        runner.model.train()
+        state = self._state_of_the_interrupted()
+        done = state['done'] if state else 0
+        for index, batch in enumerate(self._batches(done), start=done):
+            if index == done and done:
+                _set_random_state(state['random'])
+            self.run_iter(index, batch)
+            self._stop_if_asked(index + 1)
+        runner.call_hook('after_train_epoch')
+        self._epoch += 1
+        if is_main_process():
+            drop_interrupted(runner.work_dir)
+
+    def _batches(self, first: int) -> Iterator[Any]:
+        """The epoch's batches from one on; those before it are not loaded."""
+        batches = self.dataloader.batch_sampler
+        samples = batches.sampler
+        if first:
+            batches.sampler = _Rest(samples, first * batches.batch_size)
+        try:
+            yield from self.dataloader
+        finally:
+            batches.sampler = samples
+
+    def _shape(self) -> dict[str, int]:
+        """What the place in an epoch is counted in."""
+        return {
+            'batch_size': self.dataloader.batch_sampler.batch_size,
+            'processes': get_world_size(),
+            'samples': len(self.dataloader.dataset),
+        }
+
+    def _state_of_the_interrupted(self) -> dict[str, Any]:
+        hub = self.runner.message_hub
+        state = hub.get_info(STATE, None) or {}
+        hub.update_info(STATE, None)
+        if state and state['done'] and state['shape'] != self._shape():
+            raise UserError(
+                f'the checkpoint is from the middle of an epoch with {state["shape"]}, this run has {self._shape()}: '
+                'go on with the same numbers, or from the checkpoint of a finished epoch, --resume WORK_DIR/model_N.pth'
+            )
+        return state
+
+    def _stop_if_asked(self, done: int) -> None:
+        if not self._all_stop():
+            return
+        runner, name = self.runner, interrupted_name(self._epoch, self._iter)
+        runner.message_hub.update_info(STATE, {'done': done, 'shape': self._shape(), 'random': _random_state()})
+        runner.save_checkpoint(runner.work_dir, name, meta={'epoch': self._epoch, 'iter': self._iter})
+        runner.logger.info(f'stopped by SIGTERM after {self._iter} iterations; --resume goes on from {name}')
+        runner.call_hook('after_run')
+        raise SystemExit(0)
+
+    def _all_stop(self) -> bool:
+        """Whether a signal came; the same answer in all processes, as one that is left alone would wait for ever."""
+        # Not between the steps of an accumulated gradient, which no checkpoint holds.
+        if self._iter % getattr(self.runner.optim_wrapper, '_accumulative_counts', 1):
+            return False
+        if get_world_size() == 1:
+            return self._asked.is_set()
+        if self._iter % _ASK_EVERY:
+            return False
+        asked = torch.tensor(float(self._asked.is_set()), device=next(self.runner.model.parameters()).device)
+        all_reduce(asked, 'max')
+        return bool(asked.item())
+
+
+class _Rest(Sampler[int]):
+    """A sampler without its first samples, and with the length of the whole."""
+
+    def __init__(self, samples: Any, first: int) -> None:
+        self._samples = samples
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self._samples), self._first, None)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+
+@contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, instead of ending the process."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@FUNCTIONS.register_module()
+def ignore_sigterm(worker: int) -> None:
+    """Start of a loader's worker: only its parent may end it.
+
+    Schedulers signal every process of a job; with its workers dead, the main one could not end in order.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _random_state() -> list[str]:
+    """State of torch's generators on the CPU and the current GPU, as text."""
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+    return [bytes(state.tolist()).hex() for state in states]
+
+
+def _set_random_state(states: Iterable[str]) -> None:
+    cpu, *gpu = (torch.tensor(list(bytes.fromhex(state)), dtype=torch.uint8) for state in states)
+    torch.set_rng_state(cpu)
+    if gpu and torch.cuda.is_available():
+        torch.cuda.set_rng_state(gpu[0])

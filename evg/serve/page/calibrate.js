@@ -1,0 +1,93 @@
+/** Calibration: dots, the fit by the server, and what it is worth. */
+
+import { ask, askJson } from './api.js';
+import { visit } from './dots.js';
+import { calibrationPoints } from './screen.js';
+import { $, download, figures, number, table } from './ui.js';
+
+export const METHODS = {
+  translation: ['Translation', 'One shift for the whole screen; the Atlas client’s calibration.'],
+  affine: ['Affine', 'Shift, scale and shear: good with few points.'],
+  ridge: ['Ridge polynomial', 'A curved correction that is careful: good from nine points on.'],
+  kappa: ['Kappa, in 3-D', 'The angle of your eyes’ visual axes: holds when the head moves.'],
+  features: ['Features', 'A fit on eyes and head: for the landmark model, with nine points or more.'],
+};
+
+/** The method that is proposed for so many points. */
+export function usualMethod(points) {
+  return points < 9 ? 'affine' : 'ridge';
+}
+
+/** A calibration that the server keeps: its summary, its screen, and its file, so that it can be brought back. */
+export class Calibration {
+  constructor(summary, screen, file) {
+    Object.assign(this, { summary, screen, file });
+  }
+
+  /** Show the dots on an open stage, and fit. */
+  static async make(stage, stream, screen, n, method) {
+    const points = await visit(stage, stream, calibrationPoints(n, screen.size_px), true);
+    stage.say('Calibrating');
+    const summary = await askJson('POST', '/v1/calibration', { screen, method, points });
+    const file = await ask('GET', `/v1/calibration/${summary.id}/file`);
+    return new Calibration(summary, screen, file);
+  }
+
+  /** From a file's text. */
+  static async load(text) {
+    let values;
+    try {
+      values = JSON.parse(text);
+    } catch {
+      throw new Error('This file is no calibration.');
+    }
+    return new Calibration(await askJson('PUT', '/v1/calibration', values), values.screen, text);
+  }
+
+  /** The server may have been started anew, and then has forgotten it. */
+  async bringBack() {
+    this.summary = await askJson('PUT', '/v1/calibration', JSON.parse(this.file));
+  }
+
+  get id() {
+    return this.summary.id;
+  }
+
+  get name() {
+    return `${this.summary.method}, ${this.summary.n_points} points`;
+  }
+
+  fits(screen) {
+    return JSON.stringify(this.screen) === JSON.stringify(screen);
+  }
+
+  save() {
+    download('calibration.json', this.file, 'application/json');
+  }
+
+  async forget() {
+    await ask('DELETE', `/v1/calibration/${this.id}`);
+  }
+}
+
+/** Write down what a calibration is worth. */
+export function showCalibration(calibration) {
+  const place = $('calibrate-result');
+  place.replaceChildren();
+  if (!calibration) return;
+  const { summary } = calibration;
+  const error = summary.leave_one_out;
+  const [name] = METHODS[summary.method] ?? [summary.method];
+  place.append(`${name}, from ${summary.n_points} points and ${summary.n_samples} pictures`);
+  place.append(summary.rejected.length ? `; ${summary.rejected.length} were left out.` : '.');
+  if (summary.message) place.append(` ${summary.message}`);
+  if (!error) return;
+  place.append(figures([
+    [number(error.before_mean_mm, 1), 'mm', 'error before', 'mean over the points'],
+    [number(error.mean_mm, 1), 'mm', 'error expected now', 'mean over the points, each left out of the fit once'],
+    [number(error.mean_deg, 2), 'degrees', 'the same, as an angle'],
+  ]));
+  const rows = error.per_point.map(({ target_px: [x, y], before, after }) =>
+    [`${x.toFixed(0)}, ${y.toFixed(0)}`, number(before?.mm, 1), number(after?.mm, 1), number(after?.deg, 2)]);
+  place.append(table('Error at each point, when it is left out of the fit', ['Point, px', 'before, mm', 'now, mm', 'now, deg'], rows));
+}

@@ -1,0 +1,61 @@
+/** The camera, through getUserMedia; what goes wrong comes as words. */
+
+const WANTED = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const WORDS = {
+  NotAllowedError:
+    'The camera was refused. Allow it for this page (the camera sign beside the address), then start it again.',
+  NotFoundError: 'No camera was found. Plug one in, then start it again.',
+  OverconstrainedError: 'This camera is no longer there. Start again to take another one.',
+  NotReadableError: 'The camera is there but gives no pictures. Another program may be using it: close that first.',
+  AbortError: 'The camera stopped while it was starting. Start it again.',
+};
+
+export class Camera {
+  /** `videos` show the pictures; `onLost` is called when the camera goes away by itself. */
+  constructor(videos, onLost) {
+    this.videos = videos;
+    this.onLost = onLost;
+    this.stream = null;
+  }
+
+  /** Start, or change to another camera; throws an Error in words. */
+  async start(deviceId = '') {
+    if (!navigator.mediaDevices?.getUserMedia) {
+      throw new Error('The browser gives the camera only to pages at localhost or with https.');
+    }
+    this.stop();
+    const which = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'user' };
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...which } });
+    } catch (error) {
+      throw new Error(WORDS[error.name] ?? `The camera cannot be used: ${error.message || error.name}`);
+    }
+    this.stream.getVideoTracks()[0].addEventListener('ended', () => {
+      this.stop();
+      this.onLost('The camera is gone. Plug it in, then start it again.');
+    });
+    for (const video of this.videos) {
+      video.srcObject = this.stream;
+      await video.play();
+    }
+  }
+
+  stop() {
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = null;
+    for (const video of this.videos) video.srcObject = null;
+  }
+
+  /** { id, label, size } of the one that runs, or null. */
+  get current() {
+    const track = this.stream?.getVideoTracks()[0];
+    const { deviceId, width, height } = track?.getSettings() ?? {};
+    return track ? { id: deviceId, label: track.label, size: `${width} x ${height}` } : null;
+  }
+
+  /** All cameras; their names are known once one was allowed. */
+  static async list() {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    return devices.filter((device) => device.kind === 'videoinput');
+  }
+}
