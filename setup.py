@@ -56,14 +56,19 @@ setup(
             'opencv-python>=4.10',
         ],
         'timm': ['timm>=1.0'],
+        # The site; ruff formats the signatures in it.
+        'docs': ['mkdocs-material>=9.5', 'mkdocs>=1.6,<2', 'mkdocstrings[python]>=1.0', 'ruff>=0.8', 'evg[train]'],
         'dev': [
             'pytest>=8.2',
             'pytest-xdist>=3.6',
             'ruff>=0.8',
             'mypy>=1.13',
             'hypothesis>=6.100',
+            'playwright>=1.50',  # drives the system's Chromium; it downloads none
             'scikit-image>=0.24',
-            'evg[train,face,serve,timm]',
+            'requests>=2.31',
+            'schemathesis>=4.0',
+            'evg[train,face,serve,timm,docs]',
         ],
     },
     classifiers=[

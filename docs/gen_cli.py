@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from unittest import mock
 
 INTRO = """# Command line
 
-Every tool with its arguments, read from its parser. A tool exits with 0 when it has done its work, with 2 after a mistake of the
-user, whose message stands on one line, and with 130 after Ctrl-C.
+Every tool with its arguments, read from its parser. A tool exits with 0 when it has done its work, with 2 after a
+mistake of the user, whose message stands on one line, and with 130 after Ctrl-C.
 """
 
 
@@ -70,7 +71,7 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     value = parser._get_formatter()._format_args(action, metavar)
     shown = ', '.join(f'`{f"{name} {value}".strip()}`' for name in action.option_strings or [''])
     meaning = (action.help or '') % {'default': action.default, 'prog': parser.prog}
-    return f'| {_cell(shown)} | {_cell(_default(action))} | {_cell(meaning)} |'
+    return f'| {_cell(shown)} | {_cell(_default(action))} | {_cell(_plain(meaning))} |'
 
 
 def _default(action: argparse.Action) -> str:
@@ -83,8 +84,13 @@ def _default(action: argparse.Action) -> str:
 
 
 def _sentence(text: str) -> str:
-    text = ' '.join(text.split())
+    text = _plain(' '.join(text.split()))
     return f'{text}.' if text and text[-1] not in '.:' else text
+
+
+def _plain(text: str) -> str:
+    """Text without markup; its own characters of Markdown are escaped."""
+    return re.sub(r'([\\`*_\[\]<])', r'\\\1', text)
 
 
 def _cell(text: str) -> str:

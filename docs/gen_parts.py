@@ -13,8 +13,9 @@ Part = Callable[..., Any]
 
 INTRO = """# Parts of a config
 
-Every part of `evg` that a `type` in a config can name, with its arguments, by registry. The parts of mmengine, mmcv and torch (loops,
-samplers, optimisers, schedules) can be named as well. How configs are written: [a new experiment](../new_experiment.md).
+Every part of `evg` that a `type` in a config can name, with its arguments, by registry. The parts of mmengine, mmcv and
+torch (loops, samplers, optimisers, schedules) can be named as well. [A new experiment](../new_experiment.md) says how
+configs are written.
 """
 # An argument, or several, of a docstring: 'width, height: what they are', 'width (int): what it is'.
 ENTRY = re.compile(r' {4}([*\w]+(?:, [*\w]+)*)(?: \([^)]*\))?: (.*)')

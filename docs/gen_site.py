@@ -1,4 +1,4 @@
-"""What MkDocs does beside rendering docs/: it adds the generated pages and leads links out of docs/ to pages of the site.
+"""What MkDocs does beside rendering docs/: adds the generated pages, and leads links out of docs/ to pages of the site.
 
 The pages in docs/ link to other files of the repository by relative paths, which work on GitHub. On the site a README
 or CONTRIBUTING.md is a page of its own, a source file is a page that shows it, and a package is its page of the API.
@@ -22,6 +22,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r'(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))')
 FENCE = re.compile(r'^```.*?^```', re.M | re.S)
+# A bar in a table's code: GitHub wants it escaped, Python-Markdown would show the backslash.
+CODE = re.compile(r'`[^`\n]*`')
 HIDDEN = '---\nsearch: {exclude: true}\n---\n'
 
 
@@ -65,8 +67,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {page: texts[path] for path, page in outside().items()}
     linked = {path for origin, text in texts.items() for path in _linked(text, origin)}
     for path in sorted(linked):
-        if path.endswith('.py') and (ROOT / path).is_file():
-            pages[_source_page(path)] = f'{HIDDEN}# {path}\n\n```python\n{_read(path)}```\n'
+        pages[_source_page(path)] = f'{HIDDEN}# {path}\n\n```python\n{_read(path)}```\n'
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
     return files
@@ -82,24 +83,29 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         anchor = match[2] or ''
         return match[0] if place is None else os.path.relpath(place, posixpath.dirname(here) or '.') + anchor
 
-    return _outside_fences(markdown, lambda text: LINK.sub(moved, text))
+    def changed(text: str) -> str:
+        return CODE.sub(lambda match: match[0].replace('\\|', '|'), LINK.sub(moved, text))
+
+    return _outside_fences(markdown, changed)
 
 
 def _place(path: str) -> str | None:
     """Where a file of the repository is on the site; None where it is not."""
     if path in ('README.md', 'docs'):
         return 'index.md'
+    if path.endswith('.py'):
+        return _source_page(path)
     if path.startswith('docs/'):
         return path.removeprefix('docs/')
     if path.startswith('evg/') and (ROOT / path).is_dir():
         return f'reference/api/{path.split("/")[1]}.md'
-    return outside().get(path) or (_source_page(path) if path.endswith('.py') else None)
+    return outside().get(path)
 
 
 def _linked(text: str, origin: str) -> set[str]:
-    """Files outside docs/ that a page links to."""
-    paths = {_resolve(match[1], origin) for match in LINK.finditer(_outside_fences(text, str))}
-    return {path for path in paths if not path.startswith('docs/')}
+    """Source files that a page links to."""
+    paths = {_resolve(match[1], origin) for match in LINK.finditer(FENCE.sub('', text))}
+    return {path for path in paths if path.endswith('.py') and (ROOT / path).is_file()}
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:

@@ -11,8 +11,8 @@ def zoo_page(root: Path) -> str:
     lines = [
         '# Model zoo',
         '',
-        'Every config with its size and cost, counted by `tools/analyze_flops.py` for one picture, and what was measured',
-        'here. This page is made from `model-index.yml`, which `python tools/model_index.py` writes.',
+        'Every config with its size and cost, counted by `tools/analyze_flops.py` for one picture, and what was',
+        'measured here. This page is made from `model-index.yml`, which `python tools/model_index.py` writes.',
         'What the configs are and what others have published is on the page of each family.',
     ]
     for collection in index['Collections']:

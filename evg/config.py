@@ -107,10 +107,14 @@ def config_from_args(args: argparse.Namespace) -> 'Config':
 
 def _read_file(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     """Return the merged keys of a file and its bases; ``children`` are the files that led here."""
-    if path.resolve() in [child.resolve() for child in children]:
+    try:
+        cyclic, exists = path.resolve() in [child.resolve() for child in children], path.is_file()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'{str(path)[:200]!r} cannot be the name of a config file ({error.args[-1]})') from error
+    if cyclic:
         chain = ' -> '.join(str(file) for file in (*children, path))
         raise ConfigError(f'cyclic _base_: {chain}')
-    if not path.is_file():
+    if not exists:
         asked = f' (a _base_ of {children[-1]})' if children else ''
         raise ConfigError(f'config file {path}{asked} does not exist{_near_files(path)}')
     namespace = _execute(path)

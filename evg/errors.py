@@ -56,7 +56,8 @@ def user_errors() -> Iterator[None]:
         yield
     except UserError as error:
         # Torch hands on an error of a loader's worker with the whole traceback as its text.
-        text = str(error).rpartition('UserError: ')[2] if 'Original Traceback' in str(error) else str(error)
+        name = f'{type(error).__name__}: '
+        text = str(error).rpartition(name)[2] if 'Original Traceback' in str(error) else str(error)
         lines = [line.strip() for line in text.splitlines()]
         print(f'error: {" ".join(line for line in lines if line)}', file=sys.stderr)
         sys.exit(2)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from serve_fakes import FakePredictor
 
-from evg.inference import Camera, Screen
+from evg.inference import Camera, GazeResult, Screen
 from evg.synthetic import SyntheticWorld
 from evg.synthetic.persons import make_person
 from evg.synthetic.renderer import sample_look
 from evg.synthetic.scene import SETUPS, face_towards, sample_state
 
-SIZE, FPS, PICTURES = (640, 480), 15, 3
+SIZE, FPS, PICTURES = (640, 480), 15, 5
 _HEADER = f'YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F{FPS}:1 Ip A1:1 C420jpeg\n'.encode()
 _BITS, _BLOCK, _DARK, _BRIGHT = 8, 8, 60, 180
 # The code of the picture that the page has, or null.
@@ -26,8 +27,8 @@ READ_CODE = f"""() => {{
   const canvas = document.createElement('canvas');
   canvas.width = {_BITS * _BLOCK};
   canvas.height = {_BLOCK};
-  const context = canvas.getContext('2d');
-  context.drawImage(video, 0, 0);
+  const context = canvas.getContext('2d', {{ willReadFrequently: true }});
+  context.drawImage(video, canvas.width - video.videoWidth, canvas.height - video.videoHeight);
   let code = 0;
   for (let bit = 0; bit < {_BITS}; bit++) {{
     const [grey] = context.getImageData(bit * {_BLOCK} + {_BLOCK // 2}, {_BLOCK // 2}, 1, 1).data;
@@ -35,6 +36,14 @@ READ_CODE = f"""() => {{
   }}
   return code;
 }}"""
+
+
+class ColourPredictor(FakePredictor):
+    """The fake of the server's tests; what is nearly black is no face, whatever the code."""
+
+    def predict(self, frame: np.ndarray, *args) -> list[GazeResult]:
+        """One face or none."""
+        return super().predict(frame if frame[0, 0].max() > 10 else np.zeros_like(frame), *args)
 
 
 class FakeCamera:
@@ -88,7 +97,11 @@ class FakeCamera:
 
     def nobody(self) -> None:
         """Leave the room."""
-        self._write([np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)] * PICTURES)
+        self.show((90, 90, 90))
+
+    def show(self, colour: tuple[float, float, float]) -> None:
+        """Pictures of one colour, BGR."""
+        self._write([np.full((SIZE[1], SIZE[0], 3), np.round(colour), np.uint8)] * PICTURES)
 
     def _write(self, pictures: list[np.ndarray]) -> None:
         self.code = self.code % (2**_BITS - 1) + 1
@@ -96,7 +109,10 @@ class FakeCamera:
         for picture in pictures:
             planes = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
             bits = np.array([self.code >> bit & 1 for bit in range(_BITS)])
-            planes[:_BLOCK, : _BITS * _BLOCK] = np.where(np.repeat(bits, _BLOCK), _BRIGHT, _DARK)
+            width, height = SIZE
+            planes[height - _BLOCK : height, -_BITS * _BLOCK :] = np.where(np.repeat(bits, _BLOCK), _BRIGHT, _DARK)
+            for colour in planes[height:].reshape(2, height // 2, width // 2):
+                colour[-_BLOCK // 2 :, -_BITS * _BLOCK // 2 :] = 128
             coded += b'FRAME\n' + planes.tobytes()
         with self.path.open('r+b') as file:
             file.seek(len(_HEADER))

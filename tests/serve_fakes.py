@@ -136,11 +136,12 @@ def serving(
     hold: Hold | None = None,
     send_buffer: int | None = None,
     factory: Callable[[], object] | None = None,
+    port: int = 0,
 ) -> Iterator[tuple[str, FastAPI]]:
     """A server in a thread: (its address 'localhost:port', the app)."""
     factory = factory or functools.partial(FakePredictor, str(hold.path) if hold else None)
     app = create_app(factory, settings or Settings())
-    with socket.create_server(('127.0.0.1', 0)) as listening:
+    with socket.create_server(('127.0.0.1', port)) as listening:
         if send_buffer:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = uvicorn.Server(

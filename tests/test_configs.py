@@ -242,6 +242,6 @@ def test_an_experiment_on_gaze_vectors_is_five_lines(tmp_path):
     (tmp_path / 'mine_synth_96.py').write_text('\n'.join(lines))
     cfg = load_config(tmp_path / 'mine_synth_96.py')
     assert cfg.default_hooks.checkpoint.save_best == 'gaze/mean_deg'
-    assert cfg.custom_hooks[-1].delta == 0.5
+    assert [hook.delta for hook in cfg.custom_hooks if hook and hook.type == 'EarlyStopByDelta'] == [0.5]
     assert [metric.type for metric in cfg.val_evaluator] == ['GazeError']
     assert MODELS.build(cfg.model).heads['gaze'].layers[-1].in_features == 32

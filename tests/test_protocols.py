@@ -13,13 +13,13 @@ from test_submission import checkpoint_of
 
 from evg.config import load_config
 from evg.datasets.gazecapture import GazeCaptureConverter
-from evg.datasets.index import write_index
+from evg.datasets.index import read_index, write_index
 from evg.datasets.mpiifacegaze import MPIIFaceGazeConverter
 from evg.datasets.mpiifacegaze_normalized import MPIIFaceGazeNormalizedConverter
 from evg.datasets.prepare import prepare
 from evg.engine.leak_guard import META_KEY, persons_of, provenance, provenance_lines
 from evg.errors import UserError
-from evg.evaluation.protocols import fold_overrides, pool, render_pooled
+from evg.evaluation.protocols import fold_overrides, labelled_persons, pool, render_pooled
 from evg.geometry import angle_between_deg
 from evg.registry import DATASETS, EVALUATOR
 
@@ -87,6 +87,21 @@ def test_groups_leave_out_who_is_in_none():
 def test_impossible_protocols(arguments, message):
     with pytest.raises(UserError, match=message):
         build(**arguments).folds(PERSONS)
+
+
+def test_persons_without_labels_take_no_part(tmp_path):
+    labels = {'a': (0, 0, -1), 'b': (0, 0, -1), 'c': None}
+    rows = [
+        dict(sample_id=f'{name}{n}', image='x.jpg', split=split, subject=name, gaze=labels[name] if n else None)
+        for name, split in (('b', 'val'), ('a', 'train'), ('c', 'test'))
+        for n in range(2)
+    ]
+    write_index(tmp_path / 'index.parquet', rows, {}, 'toy')
+    whole = read_index(tmp_path)
+    # One label makes a person; GazeDataset names rows that lack theirs.
+    assert labelled_persons(whole, 'gaze') == (['a', 'b'], ['train', 'val'])
+    assert labelled_persons(whole, None) == (['a', 'b', 'c'], ['test', 'train', 'val'])
+    assert labelled_persons(whole, 'pog_plane_offset_mm') == ([], [])
 
 
 def test_a_fold_as_overrides_of_a_real_config():

@@ -13,7 +13,7 @@ import websockets.sync.client
 from serve_fakes import metric, picture, started
 
 BODIES = 10_000
-# The same bodies once more need no memory that was not needed before; kept, they would take 7 MB and their pictures more.
+# The same bodies once more need no more memory; if they were kept, they would take 7 MB, and their pictures more.
 AGAIN, GROWTH_BYTES = 5_000, 3 * 2**20
 
 SETTINGS = {'requests_per_s': 1e6, 'max_body_bytes': 2**17, 'max_pixels': 10**6}

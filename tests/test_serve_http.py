@@ -3,9 +3,11 @@
 import base64
 import dataclasses
 import json
+import struct
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 import requests
@@ -71,6 +73,18 @@ def test_gaze_with_another_screen_by_json(url):
     np.testing.assert_allclose(face['screen_px'], [200, 200], atol=1e-9)
     # By hand: 60 mm from the left and 60 mm down; the camera is at (150, -5): 90 mm to its left, 65 mm below it.
     np.testing.assert_allclose(face['plane_mm'], [-90, 65], atol=1e-9)
+
+
+def test_a_picture_is_turned_as_its_exif_data_say(url):
+    halves = np.zeros((16, 32, 3), np.uint8)
+    halves[:, :16, 0], halves[:, 16:, 0] = 50, 200
+    jpeg = cv2.imencode('.jpg', halves, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    # TIFF header, one entry: tag 0x112 (orientation), type SHORT, count 1, value 3: upside down.
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + struct.pack('>HHIHH', 0x112, 3, 1, 3, 0) + bytes(4)
+    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]
+    for data, level in ((jpeg, 50), (turned, 200)):
+        answer = requests.post(f'{url}/v1/gaze', data, headers={'Content-Type': 'image/jpeg'})
+        assert answer.json()['faces'][0]['screen_px'][0] == pytest.approx(level / 255 * 1920, abs=3 * 1920 / 255)
 
 
 def test_no_face_is_an_answer(url):
@@ -163,7 +177,7 @@ def test_report_of_an_accuracy_test(url):
         f'{url}/v1/report', json={'points': points, 'facts': {'who': 'A'}}, params={'format': 'json'}
     )
     assert report.json()['mean']['px'] == pytest.approx(np.hypot(30, 20))
-    assert report.json()['facts'] == {'model': 'fake-1', 'who': 'A'}
+    assert report.json()['facts'] == {'who': 'A', 'model': 'fake-1'}
 
 
 def test_atlas_client(url):
@@ -213,6 +227,7 @@ BAD = {
     'no image': (_json(b'{}'), 422),
     'number': (_json(b'{"image": 5}'), 422),
     'unknown name': (_json(b'{"image": "", "imag": ""}'), 422),
+    'long name': (_json(b'{"image": "", "' + b'x' * 5000 + b'": 1}'), 422),
     'no base64': (_json('{"image": "äöü"}'.encode()), 422),
     'no utf-8': (_json(b'{"image": "\xff"}'), 422),
     'deep': (_json(b'{"image": ' + b'[' * 10**5 + b']' * 10**5 + b'}'), 422),
@@ -289,7 +304,7 @@ def test_metrics_count(url):
     requests.post(f'{url}/v1/gaze', picture(1, 1), headers=PNG)
     requests.get(f'{url}/no/such/place/{time.time()}')
     after = count()
-    for labels in ('method="POST",route="/v1/gaze",status="200"', 'method="any",route="other",status="404"'):
+    for labels in ('method="POST",route="/v1/gaze",status="200"', 'method="GET",route="other",status="404"'):
         name = f'evg_requests_total{{{labels}}}'
         assert after[name] - before.get(name, 0) == 1
     assert after['evg_workers'] == 1

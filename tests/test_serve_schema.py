@@ -14,7 +14,7 @@ TOKEN = 'correct-horse-battery'
 def test_schemathesis_finds_nothing(tmp_path):
     # A description can say what a request looks like, not that its text is a picture or its samples can be fitted to:
     # that good requests are accepted is left to the tests that make good ones.
-    options = ['--exclude-checks', 'positive_data_acceptance', '--max-examples', '15', '--seed', '1', '--no-color']
+    options = ['--exclude-checks', 'positive_data_acceptance', '--max-examples', '10', '--seed', '1', '--no-color']
     with serving(Settings(requests_per_s=1e6, token=TOKEN)) as (host, _):
         command = [Path(sys.executable).with_name('schemathesis'), 'run', f'http://{host}/openapi.json', *options]
         done = subprocess.run(

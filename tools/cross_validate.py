@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evg.config import add_config_arguments, config_from_args
+from evg.datasets.gaze_dataset import label_column
 from evg.datasets.index import read_index
 from evg.errors import UserError, did_you_mean, run_tool
-from evg.evaluation.protocols import Fold, fold_overrides, pool, render_pooled
+from evg.evaluation.protocols import Fold, fold_overrides, labelled_persons, pool, render_pooled
 from evg.evaluation.report import number, write_json
 from evg.registry import EVALUATOR
 
@@ -67,16 +68,16 @@ def main() -> None:
     cfg = config_from_args(args)
     if not cfg.get('data_root'):
         raise UserError(f'{args.config} has no data_root, whose persons would be the folds')
-    index = read_index(cfg.data_root)
+    label = label_column(cfg.get('labels'), cfg.get('plane_rule', 'offset'))
+    persons, splits = labelled_persons(read_index(cfg.data_root), label)
     protocol = EVALUATOR.build(cfg.get('protocol') or dict(type='LeaveOneOut'))
-    folds = protocol.folds(sorted(set(index.columns['subject'].tolist())))
+    folds = protocol.folds(persons)
     names = [fold.name for fold in folds]
     for name in args.folds or ():
         if name not in names:
             raise UserError(f'there is no fold {name!r}{did_you_mean(name, names)}')
     folds = [fold for fold in folds if not args.folds or fold.name in args.folds]
     work_dir = Path(args.work_dir or Path('work_dirs') / f'{Path(args.config).stem}_cv')
-    splits = sorted(set(index.columns['split'].tolist()))
     results, failed = [], []
     with ThreadPoolExecutor(max(args.jobs, 1)) as pool_of_jobs:
         work = (args.config, args.cfg_options)

@@ -91,7 +91,7 @@ def main() -> None:
         print(f'predictions: {args.preds}')
     if args.report:
         about = {**run, 'data set': f'{index.dataset} ({index.path})'}
-        about['split'] = ', '.join(sorted(set(index.columns['split'].tolist())))
+        about['split'] = ', '.join(index.columns.distinct('split'))
         about['overrides'] = ' '.join(args.cfg_options) or 'none'
         screens = {rig.screen_size_px for rig in index.rigs.values()}
         results = [(metric.report, metric.rows()) for metric in metrics]

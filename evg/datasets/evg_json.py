@@ -317,7 +317,7 @@ def _grouped(file: Path) -> list[tuple[Any, list]]:
     """(picture, its annotations) in the file's order, then (None, annotations) of pictures that are not listed."""
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'--src {file} cannot be read as JSON ({error})') from error
     content = content if isinstance(content, dict) else {}
     images, annotations = content.get('images'), content.get('annotations')

@@ -95,11 +95,7 @@ class GazeDataset(Dataset):
         self._bad = torch.zeros(count if max_bad_images else 0, dtype=torch.uint8).share_memory_()
 
     def _check_labels(self, labels: str | None) -> None:
-        plane = PLANE_COLUMNS[self.plane_rule]
-        needed = {'plane': plane, 'gaze': 'gaze', 'landmarks': 'pupil_landmarks_px', None: None}
-        if labels not in needed:
-            raise UserError(f"labels must be 'plane', 'gaze', 'landmarks' or None, not {labels!r}")
-        column = needed[labels]
+        column = label_column(labels, self.plane_rule)
         if column is None:
             return
         missing = ~np.isfinite(self.index.columns[column]).all(axis=1)
@@ -189,6 +185,15 @@ class GazeDataset(Dataset):
             return self.pipeline(results)
         except UserError as error:
             raise type(error)(f'{self.index.path}: row {self.index.rows[row]}: {error}') from error
+
+
+def label_column(labels: str | None, plane_rule: str) -> str | None:
+    """The column that rows must have, see `GazeDataset`; None for none."""
+    plane = PLANE_COLUMNS[plane_rule]
+    needed = {'plane': plane, 'gaze': 'gaze', 'landmarks': 'pupil_landmarks_px', None: None}
+    if labels not in needed:
+        raise UserError(f"labels must be 'plane', 'gaze', 'landmarks' or None, not {labels!r}")
+    return needed[labels]
 
 
 def check_pictures(index: Index, count: int = 1000) -> None:

@@ -12,6 +12,7 @@ from evg.errors import UserError
 
 Picture = NDArray[np.uint8]
 _HDF5 = ('.h5#', '.hdf5#', '.mat#')
+_TAR = '.tar#'
 
 
 class PictureError(UserError):
@@ -20,20 +21,24 @@ class PictureError(UserError):
 
 def picture_file(address: str) -> str:
     """The file that a picture is in: 'a/b.jpg' is one itself, 'a/b.h5#face_patch/12' is in a/b.h5."""
-    return address.rpartition('#')[0] if any(suffix in address for suffix in _HDF5) else address
+    return address.rpartition('#')[0] if any(suffix in address for suffix in (*_HDF5, _TAR)) else address
 
 
 def read_image(address: str) -> Picture:
     """A picture as (H, W, 3) uint8 BGR.
 
     Args:
-        address: a file, or FILE.h5#DATASET/ROW: row ROW of an HDF5 data set (N, H, W, 3) or (N, 3, H, W), BGR, 0..255.
+        address: a file; or FILE.h5#DATASET/ROW: row ROW of an HDF5 data set (N, H, W, 3) or (N, 3, H, W), BGR, 0..255;
+            or FILE.tar#OFFSET+SIZE: a picture's bytes in a tar file, see `evg.datasets.pack`.
 
     Raises:
         PictureError: the file is missing, cut short or not a picture; no such data set or row.
     """
     file = picture_file(address)
-    return _read_file(address) if file == address else _read_hdf5(file, address[len(file) + 1 :])
+    if file == address:
+        return _read_file(address)
+    inside = address[len(file) + 1 :]
+    return _read_tar(file, inside) if file.endswith('.tar') else _read_hdf5(file, inside)
 
 
 def _read_file(path: str) -> Picture:
@@ -43,6 +48,10 @@ def _read_file(path: str) -> Picture:
         raise PictureError(
             f'cannot read the picture {path}: {error.strerror}; prepare the data again or mend data_root'
         ) from error
+    return _decoded(data, path)
+
+
+def _decoded(data: NDArray[np.uint8], path: str) -> Picture:
     # A JPEG that was cut short decodes to a picture with a grey rest, without an error.
     if data[:2].tobytes() == b'\xff\xd8' and b'\xff\xd9' not in data[-64:].tobytes():
         raise PictureError(f'the picture {path} is cut short (no end-of-image marker); prepare the data again')
@@ -50,6 +59,23 @@ def _read_file(path: str) -> Picture:
     if image is None:
         raise PictureError(f'{path} is not a picture that OpenCV can read; prepare the data again')
     return image.astype(np.uint8, copy=False)
+
+
+@lru_cache(maxsize=128)
+def _opened_tar(path: str) -> int:
+    """An open file; its descriptor has no place of its own (pread), so forked processes may share it."""
+    return os.open(path, os.O_RDONLY)
+
+
+def _read_tar(path: str, inside: str) -> Picture:
+    try:
+        offset, size = map(int, inside.split('+'))
+        data = np.frombuffer(os.pread(_opened_tar(path), size, offset), np.uint8)
+    except (OSError, ValueError, OverflowError) as error:
+        raise PictureError(f'cannot read picture {inside} of {path}: {error}; pack the data again') from error
+    if len(data) != size:
+        raise PictureError(f'{path} is cut short: it has no picture {inside}; pack the data again')
+    return _decoded(data, f'{path}#{inside}')
 
 
 @lru_cache(maxsize=128)

@@ -143,6 +143,9 @@ def ignore_sigterm(worker: int) -> None:
     """Start of a loader's worker: only its parent may end it.
 
     Schedulers signal every process of a job; with its workers dead, the main one could not end in order.
+
+    Args:
+        worker: its number, which torch gives.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_obey_parent, daemon=True).start()

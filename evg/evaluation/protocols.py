@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evg.datasets.index import Index
 from evg.errors import UserError, did_you_mean
 from evg.registry import EVALUATOR
 
@@ -124,6 +125,19 @@ class Folds(_Protocol):
         return {f'fold{number}': group for number, group in enumerate(self.groups, start=1)}
 
 
+def labelled_persons(index: Index, column: str | None) -> tuple[list[str], list[str]]:
+    """The persons of an index who have labels, and their splits; test persons of EVE and ETH-XGaze have none.
+
+    Args:
+        index: the whole index.
+        column: what a label is, see `evg.datasets.gaze_dataset.label_column`; None for everybody.
+    """
+    columns, known = index.columns, np.ones(len(index), bool)
+    if column is not None:
+        known = np.isfinite(columns[column]).reshape(len(index), -1).any(axis=1)
+    return np.unique(columns['subject'][known]).tolist(), np.unique(columns['split'][known]).tolist()
+
+
 def fold_overrides(cfg: Mapping[str, Any], options: Sequence[str], fold: Fold, splits: Sequence[str]) -> list[str]:
     """A fold as overrides of a config with `subjects` and `splits`, for `--cfg-options`.
 
@@ -131,7 +145,7 @@ def fold_overrides(cfg: Mapping[str, Any], options: Sequence[str], fold: Fold, s
         cfg: the config, loaded with `options`.
         options: the user's own overrides; those of a validation that does not take place are left out.
         fold: the fold.
-        splits: the splits of the index; all of them are read, the persons alone decide.
+        splits: the splits of these persons; all of them are read, the persons alone decide.
 
     Raises:
         UserError: the config has no `subjects` and `splits`, so the persons cannot be chosen.

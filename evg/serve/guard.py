@@ -31,6 +31,7 @@ _HEADERS = {
     b'cross-origin-resource-policy': b'same-origin',
     b'cache-control': b'no-store',
 }
+_METHODS = ('GET', 'POST', 'PUT', 'DELETE')  # others are counted as one: clients can think of any number
 _BODIES = 16  # how many bodies of the largest size are held at once
 _WASTE = 4  # how many times the largest size is read of a body that is refused, so that its sender sees the answer
 
@@ -119,14 +120,16 @@ class Guard:
         finally:
             self._held -= held
             route = getattr(scope.get('route'), 'path', 'other')
-            self.metrics.requests.labels(route, scope['method'] if route != 'other' else 'any', status).inc()
+            method = scope['method'] if scope['method'] in _METHODS else 'other'
+            self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """The whole body, if it is small and comes in time."""
         largest = self.settings.max_body_bytes
         too_large = Refusal(413, f'a body may have {largest:,} bytes')
-        if int(headers.get(b'content-length', b'0') or 0) > largest:
+        declared = headers.get(b'content-length', b'')
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > largest):
             raise too_large
         chunks, size = [], 0
         try:

@@ -216,5 +216,5 @@ def parse(model: type[M], body: bytes | str) -> M:
 
 def first_mistake(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in words."""
-    place = '.'.join(str(part) for part in errors[0]['loc'])
+    place = '.'.join(str(part) for part in errors[0]['loc'])[:200]
     return f'{place}: {errors[0]["msg"]}' if place else str(errors[0]['msg'])

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from evg.serve.settings import Settings
 from evg.serve.stream import HEADER
 
 _CONNECTIONS = 512
+_LAST_WORDS_S = 3.0  # for what is still on its way to a client at the end
 
 
 def run(
@@ -57,12 +59,16 @@ def run(
             ws_per_message_deflate=False,  # pictures are compressed already
             timeout_graceful_shutdown=int(3 * settings.request_s) + 1,
         )
-        app.state.pool.start()
+        pool = app.state.pool
+        pool.start()
         scheme = 'https' if certfile else 'http'
         name = f'[{host}]' if ':' in host else host
         address = f'{scheme}://{name}:{listening.getsockname()[1]}/'
-        print(f'{app.state.pool.about["model"]} at {address}', flush=True)
-        _Server(config).run(sockets=[listening])
+        print(f'{pool.about["model"]} at {address}', flush=True)
+        try:
+            _Server(config).run(sockets=[listening])
+        finally:
+            pool.stop()  # a second Ctrl-C skips the application's own end
 
 
 class _Server(uvicorn.Server):
@@ -76,12 +82,15 @@ class _Server(uvicorn.Server):
 
     async def _cut_idle(self) -> None:
         # Closed politely, a TLS connection waits half a minute for a client that does not say goodbye.
+        end = time.monotonic() + _LAST_WORDS_S
         while True:
             await asyncio.sleep(0.5)
-            if not self.server_state.tasks:
-                for connection in list(self.server_state.connections):
-                    if not connection.transport.get_write_buffer_size():
-                        connection.transport.abort()
+            if self.server_state.tasks:
+                end = time.monotonic() + _LAST_WORDS_S
+                continue
+            for connection in list(self.server_state.connections):
+                if time.monotonic() > end or not connection.transport.get_write_buffer_size():
+                    connection.transport.abort()
 
 
 def _listen(host: str, port: int, stall_s: float) -> socket.socket:

@@ -123,7 +123,7 @@ class Tasks:
         test = AccuracyTest(self._declared(request.screen))
         for target, results in _points(request.points):
             test.add(target, results)
-        report = test.report({'model': self.predictor.identity, **request.facts})
+        report = test.report({**request.facts, 'model': self.predictor.identity})
         return accuracy_html(report) if form == 'html' else json.dumps(report, allow_nan=False)
 
     def _decode(self, data: bytes) -> np.ndarray:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import multiprocessing
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,7 +29,6 @@ class _Job:
 
     task: str
     arguments: tuple
-    born: float
     future: Future = field(default_factory=Future)
     deaths: int = 0
 
@@ -88,15 +86,15 @@ class WorkerPool:
         try:
             for seat in self._seats:
                 self.about = seat.await_ready()
-        except UserError:
+        except BaseException:
             for seat in self._seats:
-                seat.end()
+                seat.end(patience_s=0)
             raise
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Let the workers finish what they are at, refuse what waits, and end them."""
+        """Let the workers finish what they are at, refuse what waits, and end them. May be called again."""
         with self._changed:
             self._stopping = True
             waiting, self._jobs = list(self._jobs), deque()
@@ -122,7 +120,7 @@ class WorkerPool:
         Raises:
             Refusal: the task's own, or 429 where no worker has time for it.
         """
-        job = _Job(task, arguments, time.monotonic())
+        job = _Job(task, arguments)
         with self._changed:
             if self._stopping:
                 raise Refusal(503, 'the server is stopping')
@@ -140,9 +138,8 @@ class WorkerPool:
             if not future.done():
                 raise Refusal(503, 'no worker could be started')
             return await future
-        except asyncio.CancelledError:
-            job.future.cancel()  # the client is gone; a job that has begun runs to its end
-            raise
+        finally:
+            future.cancel()  # where nobody waits any more; a job that has begun runs to its end
 
     def _take(self) -> _Job | None:
         """The next job, or None if there was none for a while or the pool is stopping."""
@@ -193,13 +190,14 @@ class WorkerPool:
         pause = 1.0
         while not self._stopping:
             LOGGER.warning('a worker ended; starting another')
-            self.restarts += 1
+            with self._changed:
+                self.restarts += 1
             seat.end()
-            seat.launch()
             try:
+                seat.launch()
                 seat.await_ready()
                 return
-            except UserError as error:
+            except (UserError, OSError) as error:
                 LOGGER.error('a worker does not start: %s', error)
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, pause)

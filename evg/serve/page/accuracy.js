@@ -26,7 +26,7 @@ export function showAccuracy(told) {
     figures([
       [number(mean.mm, 1), 'mm', 'error', 'mean over the points of the distance from the mean gaze to the point'],
       [number(mean.cm, 2), 'cm', 'the same'],
-      [number(mean.deg, 2), 'degrees', 'the same, seen from the eye'],
+      [degrees(mean.deg) || '–', '', 'the same, from the eye', 'angle between point and mean gaze'],
       [number(mean.x_mm, 1), 'mm', 'error across', 'mean of its absolute value'],
       [number(mean.y_mm, 1), 'mm', 'error up and down', 'mean of its absolute value'],
       [number(mean.rms_s2s_mm, 1), `mm ${degrees(mean.rms_s2s_deg)}`, 'precision, RMS-S2S', 'of neighbouring samples'],

@@ -13,6 +13,8 @@ export const METHODS = {
   features: ['Features', 'A fit on eyes and head: for the landmark model, with nine points or more.'],
 };
 
+const FEW = 6;
+
 /** The method that is proposed for so many points. */
 export function usualMethod(points) {
   return points < 9 ? 'affine' : 'ridge';
@@ -79,15 +81,28 @@ export function showCalibration(calibration) {
   const error = summary.leave_one_out;
   const [name] = METHODS[summary.method] ?? [summary.method];
   place.append(`${name}, from ${summary.n_points} points and ${summary.n_samples} pictures`);
-  place.append(summary.rejected.length ? `; ${summary.rejected.length} were left out.` : '.');
+  place.append(summary.rejected.length ? `; left out: ${reasons(summary.rejected)}.` : '.');
   if (summary.message) place.append(` ${summary.message}`);
+  if (summary.n_points < FEW) place.append(' With so few points the error now is overrated: each point left out is missed.');
   if (!error) return;
   place.append(figures([
     [number(error.before_mean_mm, 1), 'mm', 'error before', 'mean over the points'],
-    [number(error.mean_mm, 1), 'mm', 'error expected now', 'mean over the points, each left out of the fit once'],
-    [number(error.mean_deg, 2), 'degrees', 'the same, as an angle'],
+    [number(error.mean_mm, 1), 'mm', 'error now, at points left out', 'mean over the points, each left out of the fit once'],
+    [`${number(error.mean_deg, 2)}°`, '', 'now, as an angle'],
   ]));
   const rows = error.per_point.map(({ target_px: [x, y], before, after }) =>
     [`${x.toFixed(0)}, ${y.toFixed(0)}`, number(before?.mm, 1), number(after?.mm, 1), number(after?.deg, 2)]);
-  place.append(table('Error at each point, when it is left out of the fit', ['Point, px', 'before, mm', 'now, mm', 'now, deg'], rows));
+  const head = ['Point, px', 'before, mm', 'now, mm', 'now, degrees'];
+  place.append(table('Error at each point, when it is left out of the fit', head, rows));
+}
+
+/** '9 at the beginning of a dot, 2 eyes closed': each reason with its count, the most frequent first. */
+function reasons(rejected) {
+  const counts = new Map();
+  for (const { reason } of rejected) {
+    const early = /^within/.test(reason) ? 'at the beginning of a dot' : reason;
+    const words = / mm from the others/.test(reason) ? 'glances elsewhere' : early;
+    counts.set(words, (counts.get(words) ?? 0) + 1);
+  }
+  return [...counts].sort((a, b) => b[1] - a[1]).map(([words, n]) => `${n} ${words}`).join(', ');
 }

@@ -7,11 +7,13 @@ const TRAIL = 16;
 const MEAN_MS = 1000;
 const HINT = '1 to 9 put the dot, 0 into the middle, the same key again takes it away · Esc or q leaves';
 
-/** Show the gaze on the full screen, until it is left. `prepare(size)` resolves to the screen that was configured. */
-export async function runLive(stage, stream, prepare) {
+/** Show the gaze until the full screen is left. `declare(size)` gives the screen, `configure(screen)` tells the server. */
+export async function runLive(stage, stream, declare, configure) {
   const live = new Live(stage);
   await stage.open(HINT, (event) => live.key(event.key));
-  live.screen = await prepare(stage.size);
+  live.screen = declare(stage.size);
+  live.show();
+  await configure(live.screen);
   const stop = stream.listen((result) => live.take(result));
   stage.signal.addEventListener('abort', stop);
 }
@@ -28,7 +30,7 @@ class Live {
   }
 
   key(key) {
-    if (!this.screen || !/^[0-9]$/.test(key)) return;
+    if (!/^[0-9]$/.test(key)) return;
     const same = this.reference?.key === key;
     this.reference = same ? null : { key, at: ninePoint(Number(key), this.screen.size_px) };
     this.since = performance.now();

@@ -15,18 +15,23 @@ import { $, make, say } from './ui.js';
 const FILTERS = { none: 'none', average: 'mean of 5', one_euro: 'One-Euro', kalman: 'Kalman' };
 const DOT_KEYS = 'Space or a click on the dot · Esc or q leaves';
 const PREVIEW_MS = 150;
+const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 
 const preview = new Preview();
 const stage = new Stage();
 const camera = new Camera([$('source'), $('preview')], (words) => cameraOff(words));
 const form = new ScreenForm(() => dropCalibration('The screen has changed.'));
-const stream = new Stream($('source'), { onState: showState, onOpen: greet, onProblem: (text) => say('camera-message', text) });
+const stream = new Stream($('source'), {
+  onState: showState,
+  onOpen: greet,
+  onProblem: (words) => say('camera-message', words),
+});
 let calibration = null;
 let test = null;
 let shownAt = 0;
 
 stream.listen((result) => {
-  if (result.received_ms - shownAt < PREVIEW_MS || !stage.root.hidden) return;
+  if (result.received_ms - shownAt < PREVIEW_MS || !stage.root.hidden || !camera.current) return;
   shownAt = result.received_ms;
   say('camera-message');
   preview.show(result, stream.rate);
@@ -139,11 +144,8 @@ async function calibrate() {
 }
 
 async function live() {
-  await runLive(stage, stream, async (size) => {
-    const screen = declared(size);
-    await stream.configure({ screen, calibration: calibration?.id, filter: $('filter').value });
-    return screen;
-  });
+  await runLive(stage, stream, declared, (screen) =>
+    stream.configure({ screen, calibration: calibration?.id, filter: $('filter').value }));
 }
 
 async function accuracy() {
@@ -175,6 +177,7 @@ function act(id, message, action) {
   $(id).addEventListener('click', () => action().catch((error) => say(message, error.message)));
 }
 
+if (LOOPBACK.includes(location.hostname)) $('where').textContent = 'on this machine';
 $('camera-start').addEventListener('click', () => startCamera());
 $('camera-stop').addEventListener('click', () => cameraOff());
 $('camera-select').addEventListener('change', () => startCamera($('camera-select').value));

@@ -16,10 +16,9 @@ export class Preview {
   /** Draw the face of a result; `rate` is results in a second. */
   show({ face, reason }, rate) {
     const { videoWidth: width, videoHeight: height } = this.video;
-    if (!width) return this.clear();
-    if (this.canvas.width !== width || this.canvas.height !== height) [this.canvas.width, this.canvas.height] = [width, height];
+    if (!width) return;
+    [this.canvas.width, this.canvas.height] = [width, height]; // empties it, too
     const context = this.canvas.getContext('2d');
-    context.clearRect(0, 0, width, height);
     if (face.face_box_px) {
       const scale = width / Math.min(width, 1280); // larger pictures are sent smaller
       const [x1, y1, x2, y2] = face.face_box_px.map((value) => value * scale);
@@ -33,7 +32,6 @@ export class Preview {
       ['Eyes open', face.eyes_open === null ? '–' : number(100 * face.eyes_open, 0, '%')],
       ['Speed', `${number(rate, 0)} pictures a second, ${number(face.times_ms.round_trip, 0, 'ms')} from camera to page`],
     ]);
-    return null;
   }
 
   clear() {

@@ -34,13 +34,15 @@ export class Stage {
       this.root.hidden = true;
       throw new Error('The browser did not allow the full screen. Click the button once more.');
     }
-    this.keys = onKey;
     this.left = new AbortController();
-    $('stage-keys').textContent = hint;
+    $('stage-keys').textContent = '';
     this.say('');
     await this.settle();
+    this.signal.throwIfAborted();
     [this.canvas.width, this.canvas.height] = this.size;
     this.root.focus();
+    this.keys = onKey;
+    $('stage-keys').textContent = hint;
   }
 
   /** Leave; whoever waits for something on the stage gets `Left`. */
@@ -50,8 +52,9 @@ export class Stage {
     this.keys = null;
     this.left?.abort(new Left());
     this.layer.replaceChildren();
-    if (document.fullscreenElement) document.exitFullscreen();
-    this.back?.focus();
+    const focus = () => this.back?.focus();
+    if (document.fullscreenElement) document.exitFullscreen().then(focus, focus);
+    else focus();
   }
 
   /** (width, height) of the display, px. Whole again where a zoom has made fractions of them. */

@@ -68,7 +68,8 @@ export class Stream {
     try {
       await askJson('GET', '/v1/info'); // a socket does not say why it was closed; a request does
       const refused = this.failures > 2;
-      this.onState(refused ? 'bad' : 'wait', refused ? 'The server refuses the stream: too many are open' : 'Connecting again');
+      if (refused) this.onState('bad', 'The server refuses the stream: too many are open');
+      else this.onState('wait', 'Connecting again');
     } catch (error) {
       const away = !(error instanceof ApiError) || error.status === 0;
       this.onState('bad', away ? 'The server is away; trying again' : error.message);
