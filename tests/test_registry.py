@@ -5,12 +5,14 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import DefaultScope
+from yapf.yapflib import yapf_api
 
 from evg import registry
-from evg.compat import require_mmengine
+from evg.compat import remember_formatted_configs, require_mmengine
 from evg.errors import ConfigError, UserError, did_you_mean, run_tool, user_errors
 from evg.registry import Registry, accepted_arguments, find_types
 
@@ -253,3 +255,16 @@ def test_wrong_mmengine(installed, fix):
 def test_right_mmengine():
     require_mmengine(['onedl-mmengine'])
     require_mmengine()
+
+
+def test_a_config_is_formatted_once_and_the_same():
+    cfg = Config(dict(model=dict(type='Any', depth=18), names=['a', 'b']))
+    plain = cfg.pretty_text
+    remember_formatted_configs()
+    remember_formatted_configs()
+    before = yapf_api.FormatCode.cache_info()
+    assert cfg.pretty_text == cfg.pretty_text == plain
+    after = yapf_api.FormatCode.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
+    cfg.model.depth = 34
+    assert '34' in cfg.pretty_text

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from evg.compat import require_mmengine
+from evg.compat import remember_formatted_configs, require_mmengine
 from evg.engine import storage  # it also replaces mmengine's file access
 from evg.engine.meaning import check_meaning
 from evg.engine.work_dir import lock, newest_checkpoint
@@ -43,6 +43,7 @@ def build_runner(
             another run works in `work_dir`.
     """
     require_mmengine()
+    remember_formatted_configs()
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.work_dir = str(work_dir)
     cfg.launcher = launcher

@@ -27,7 +27,7 @@ export async function checkWithCard(stage, guessMm, done) {
   slider.value = (CARD_MM[0] * innerWidth) / guessMm;
   slider.addEventListener('input', fit);
   take.addEventListener('click', finish);
-  stage.say('Hold a bank card against the screen and fit the outline to it.');
+  stage.say('Hold a bank card against the screen and fit the outline to it.', 'top');
   stage.layer.append(outline, make('div', { className: 'card-form' }, slider, take));
   fit();
   slider.focus();

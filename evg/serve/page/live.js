@@ -60,7 +60,7 @@ class Live {
     if (!reference) return '';
     const origin = last.face.origin_mm;
     const now = errorOf(screen, last.point, reference.at, origin);
-    const sign = (value) => (value < 0 ? '−' : '+') + Math.abs(value).toFixed(0);
+    const sign = (value) => (value > -0.5 ? '+' : '−') + Math.abs(value).toFixed(0);
     const lines = [
       `${now.px.toFixed(0)} px · ${now.mm.toFixed(0)} mm · ${number(now.deg, 1, 'degrees')}`,
       `x ${sign(now.x_px)} px (${sign(now.x_mm)} mm) · y ${sign(now.y_px)} px (${sign(now.y_mm)} mm)`,

@@ -67,8 +67,9 @@ export class Stage {
     return this.left.signal;
   }
 
-  /** Words in the middle. */
-  say(text) {
+  /** Words a little above the middle, or at the top. */
+  say(text, place = 'middle') {
+    $('stage-text').dataset.place = place;
     if ($('stage-text').textContent !== text) $('stage-text').textContent = text;
   }
 

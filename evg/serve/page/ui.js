@@ -20,7 +20,8 @@ export function say(id, text = '', kind = 'error') {
 /** A number with its digits and unit; a dash where it is not known. */
 export function number(value, digits = 0, unit = '') {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
-  return value.toFixed(digits).replace('-', '−') + (unit && `\u202f${unit}`);
+  const rounded = Number(value.toFixed(digits)) || 0; // not -0
+  return rounded.toFixed(digits).replace('-', '−') + (unit && `\u202f${unit}`);
 }
 
 /** Fill a list of [name, value] pairs. */
