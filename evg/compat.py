@@ -1,6 +1,5 @@
-"""What mmengine needs: the right distribution, and the formatting of its configs remembered."""
+"""Which distribution of the module ``mmengine`` is installed."""
 
-import functools
 import importlib.metadata
 from collections.abc import Collection
 
@@ -46,25 +45,3 @@ def require_mmengine(installed: Collection[str] | None = None) -> None:
         )
     if 'onedl-mmengine' not in names:
         raise UserError(f'onedl-mmengine is not installed: pip install "{NEEDED}"')
-
-
-def remember_formatted_configs() -> None:
-    """Let ``Config.pretty_text`` format each text once.
-
-    A run asks for the same text at its start and at every checkpoint, and yapf takes more than a second for it.
-    """
-    from yapf.yapflib import yapf_api  # noqa: PLC0415 (only training needs it)
-
-    if hasattr(yapf_api.FormatCode, 'cache_info'):
-        return
-    format_code = yapf_api.FormatCode
-
-    @functools.lru_cache(maxsize=16)
-    def remembered(text: str, style: tuple[tuple[str, object], ...]) -> tuple[str, bool]:
-        return format_code(text, style_config=dict(style))
-
-    def formatted(text: str, style_config: dict[str, object]) -> tuple[str, bool]:
-        return remembered(text, tuple(style_config.items()))
-
-    formatted.cache_info = remembered.cache_info  # type: ignore[attr-defined]
-    yapf_api.FormatCode = formatted

@@ -13,7 +13,8 @@ from evg.evaluation.html_report import html_report
 REPORT = {
     'metric': 'pog', 'title': 'Point of gaze', 'unit': 'mm', 'n': 1200, 'n_missing': 0, 'n_subjects': 2,
     'overall': [{'quantity': 'distance', 'unit': 'mm', 'mean': 12.345, 'median': 10.0, 'p95': 30.0, 'n': 1200}],
-    'subject_mean': 13.0, 'subject_ci95': 2.5, 'constant_mean': 100.0, 'constant_ratio': 0.12345, 'constant_answer': 'the training mean',
+    'subject_mean': 13.0, 'subject_ci95': 2.5, 'constant_mean': 100.0, 'constant_ratio': 0.12345,
+    'constant_answer': 'the training mean',
     'subjects': [
         {'subject': 'p<1>', 'n': 700, 'n_missing': 0, 'mean': 10.0, 'sd': 1.0},
         {'subject': 'p2', 'n': 500, 'n_missing': 500, 'mean': None, 'sd': None},

@@ -12,7 +12,8 @@ from mmengine.registry import DefaultScope
 from yapf.yapflib import yapf_api
 
 from evg import registry
-from evg.compat import remember_formatted_configs, require_mmengine
+from evg.compat import require_mmengine
+from evg.engine.config_text import remember_formatted_configs
 from evg.errors import ConfigError, UserError, did_you_mean, run_tool, user_errors
 from evg.registry import Registry, accepted_arguments, find_types
 

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from evg.compat import remember_formatted_configs, require_mmengine
+from evg.compat import require_mmengine
 from evg.engine import storage  # it also replaces mmengine's file access
+from evg.engine.config_text import remember_formatted_configs
 from evg.engine.meaning import check_meaning
 from evg.engine.work_dir import lock, newest_checkpoint
 from evg.errors import UserError
