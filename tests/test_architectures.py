@@ -353,4 +353,4 @@ def test_landmark_maps_begin_near_zero():
     """Features of PupilNet's size, 64 channels of unit variance, times 0.001: a deviation of 0.008."""
     torch.manual_seed(0)
     maps = HEADS.build(dict(type='LandmarkHead', in_channels=64))(torch.randn(2, 64, 40, 60))
-    assert maps.std() == pytest.approx(0.008, rel=0.3)
+    assert maps.std().item() == pytest.approx(0.008, rel=0.3)
