@@ -1,4 +1,6 @@
-"""Train variants of a config with several seeds and compare them: mean and 95 % confidence interval over the seeds.
+"""Train variants of a config with several seeds and compare them: means and 95 % confidence intervals over the seeds.
+
+The first variant is what the others are compared with, seed by seed.
 
 python benchmarks/ablation.py CONFIG --out DIR --seeds 0 1 2 \\
     --variant none pog_weight=0 --variant distance pog_weight=0.3 [--common train_cfg.max_epochs=4] \\
@@ -89,10 +91,15 @@ def main() -> None:
         for job in jobs:
             for name, figures in job.result().items():
                 results.setdefault(name, []).append(figures[args.metric])
-    print(f'| variant | {args.metric}, mean of {len(args.seeds)} seeds | 95 % CI | each |\n|---|---|---|---|')
+    first, base = next(iter(results.items()))
+    print(f'| variant | {args.metric}, mean of {len(args.seeds)} seeds, 95 % CI | minus {first}, 95 % CI | each seed |')
+    print('|---|---|---|---|')
     for name, values in results.items():
-        mean, half = mean_ci95(values)
-        print(f'| {name} | {mean:.1f} | +- {half:.1f} | {", ".join(f"{v:.1f}" for v in values)} |')
+        # Of the same seeds: what the seeds have in common falls out.
+        pairs = [v - b for v, b in zip(values, base, strict=True)]
+        (mean, half), (more, more_half) = mean_ci95(values), mean_ci95(pairs)
+        change = '' if name == first else f'{more:+.1f} +- {more_half:.1f}'
+        print(f'| {name} | {mean:.1f} +- {half:.1f} | {change} | {", ".join(f"{v:.1f}" for v in values)} |')
     summary = {'config': args.config, 'metric': args.metric, 'seeds': args.seeds, 'results': results}
     write_json(out / 'ablation.json', summary)
 

@@ -4,8 +4,9 @@ On the synthetic world, with the persons of the test apart. One worker runs all 
 """
 
 import json
+import subprocess
+import sys
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,15 +14,10 @@ from conftest import ROOT, run_tool
 
 from evg.config import load_config
 from evg.datasets.collate import collate_gaze
-from evg.datasets.index import read_index, write_index
 from evg.engine.launch import newest_checkpoint
-from evg.geometry import Normaliser
 from evg.registry import DATASETS, MODELS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('learning')]
-
-# Face patches of 140 mm for the heatmaps; the face is up to SHIFT px off their middle.
-PATCH, SHIFT = Normaliser(274, 600, (64, 64)), 4
 
 
 @pytest.fixture(scope='module')
@@ -35,27 +31,9 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def faces(world):
-    """Pictures of a camera that turns and zooms after the faces, not quite exactly; the plane stays the real camera's.
-
-    A small network finds the gaze in the whole frames too, but needs ten times as long.
-    """
-    index, out, rng = read_index(world), world.with_name('synth_faces'), np.random.default_rng(0)
-    out.mkdir()
-    rig, columns, rows = next(iter(index.rigs.values())), index.columns, []
-    for number in range(len(index)):
-        head = cv2.Rodrigues(columns['head_rvec'][number])[0]
-        warp = PATCH.apply(columns['face_origin_mm'][number], head, rig.camera_matrix).warp
-        warp = np.block([[np.eye(2), rng.uniform(-SHIFT, SHIFT, (2, 1))], [np.zeros((1, 2)), 1]]) @ warp
-        picture = cv2.imread(str(world / columns.text('image', number)))
-        cv2.imwrite(str(out / f'{number}.png'), cv2.warpPerspective(picture, warp, PATCH.size_px))
-        box = columns['face_box_px'][number][[0, 1, 2, 1, 2, 3, 0, 3]].reshape(1, 4, 2).astype(np.float64)
-        corners = cv2.perspectiveTransform(box, warp)[0]
-        row = {key: columns.text(key, number) for key in ('sample_id', 'split', 'subject')}
-        row['pog_plane_offset_mm'] = columns['pog_plane_offset_mm'][number]
-        # The whole face is larger than the patch; what is learned is the middle of its box.
-        box = np.concatenate([corners.mean(axis=0) - 12, corners.mean(axis=0) + 12])
-        rows.append({**row, 'image': f'{number}.png', 'face_box_px': np.clip(box, 0, 63)})
-    write_index(out / 'index.parquet', rows, {}, 'synth')
+    """Windows after the faces: a small network finds the gaze in the whole frames too, but needs ten times as long."""
+    out = world.with_name('synth_faces')
+    subprocess.run([sys.executable, ROOT / 'benchmarks' / 'face_windows.py', world, out], cwd=ROOT, check=True)
     return out
 
 
