@@ -94,7 +94,7 @@ def main() -> None:
             'megabit_per_s': sum(path.stat().st_size for path in videos) * 8e-6 / (frames / 30),
             'decode_cpu_ms': decode_cpu / frames * 1000,
             'convert_cpu_ms': convert_cpu / frames * 1000,
-            'conversion_vs_decode_cpu': decode_cpu / convert_cpu,
+            'conversion_vs_decode': decode_cpu / convert_cpu,
             'conversion_vs_decode_wall': decode_wall / convert_wall,
         }
     print(', '.join(f'{name} {value:.2f}'.removesuffix('.00') for name, value in figures.items()))

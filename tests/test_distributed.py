@@ -2,12 +2,21 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, run_tool
+
+from evg.config import load_config
+from evg.engine.sharded import check_sharded
+from evg.errors import UserError
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 # Odd for two processes: the sampler gives one of them a sample that the other one has as well.
@@ -19,14 +28,21 @@ OPTIONS = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=8', 'train_dat
            'default_hooks.logger.interval=1', 'log_processor.window_size=1']  # fmt: skip
 
 
-def _script(name, *args):
-    """Run tools/NAME.sh as a user would."""
+def _start(name, *args):
+    """Start tools/NAME.sh as a user would."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         env = {**os.environ, 'PYTHON': sys.executable, 'PORT': str(free.getsockname()[1])}
     command = [f'tools/{name}.sh', *map(str, args)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def _script(name, *args):
+    """Run tools/NAME.sh to its end; what it said."""
+    process = _start(name, *args)
+    text = process.communicate()[0]
+    assert process.returncode == 0, text[-6000:]
+    return text
 
 
 @pytest.fixture(scope='module')
@@ -55,6 +71,78 @@ def test_two_processes_give_the_figures_of_one(synth_close, trained, tmp_path):
     for key, value in figures['one'].items():
         if not key.startswith(('time', 'data_time')):
             assert figures['two'][key] == pytest.approx(value, rel=1e-9, nan_ok=True), key
+
+
+def _log(work_dir):
+    """Losses by iteration."""
+    logs = [path.read_text().splitlines() for path in sorted(work_dir.glob('*/vis_data/scalars.json'))]
+    rows = [json.loads(line) for log in logs for line in log]
+    return {row['step']: row['loss'] for row in rows if 'loss_hm' in row}
+
+
+@pytest.fixture(scope='module')
+def sharded(synth_close, trained):
+    """As `trained`, the network shared out over the processes."""
+    work_dir = trained.parent / 'sharded'
+    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, 'fsdp=True']
+    return work_dir, _script('dist_train', CONFIG, 2, '--work-dir', work_dir, '--auto-scale-lr', *options)
+
+
+def test_a_shared_out_network_learns_the_same(trained, sharded):
+    work_dir, log = sharded
+    numbers = re.search(r'holds ([\d,]+) of ([\d,]+) param', log).groups()
+    held, whole = (int(number.replace(',', '')) for number in numbers)
+    assert 0.4 < held / whole < 0.6
+    assert _log(work_dir) == pytest.approx(_log(trained), rel=1e-3)
+    own, other = (torch.load(path / 'model_1.pth', weights_only=True) for path in (work_dir, trained))
+    assert own['state_dict'].keys() == other['state_dict'].keys()
+    for name, value in other['state_dict'].items():
+        torch.testing.assert_close(own['state_dict'][name], value, rtol=1e-3, atol=1e-4, msg=name)
+    for number, state in other['optimizer']['state'].items():
+        assert own['optimizer']['state'][number]['exp_avg'].shape == state['exp_avg'].shape
+
+
+def test_a_shared_out_network_resumes_from_any_checkpoint(synth_close, trained, sharded, tmp_path):
+    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, 'train_cfg.max_epochs=2']
+    for name, fsdp in (('whole', False), ('shared', True)):
+        start = ['--work-dir', tmp_path / name, '--auto-scale-lr', '--resume', sharded[0] / 'model_1.pth']
+        _script('dist_train', CONFIG, 2, *start, *options, f'fsdp={fsdp}')
+    whole, shared = _log(tmp_path / 'whole'), _log(tmp_path / 'shared')
+    assert list(shared) == [6, 7, 8, 9, 10]
+    assert shared == pytest.approx(whole, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [((), 'tools/dist_train.sh'), (('ema={"type":"EMAHook"}',), 'ema'), (('l1_penalty=0.1',), 'weight_decay')],
+)
+def test_what_cannot_be_shared_out_is_refused(options, said):
+    cfg = load_config(ROOT / CONFIG, ['fsdp=True', *options])
+    with pytest.raises(UserError, match=said):
+        check_sharded(cfg, 'pytorch' if options else 'none')
+
+
+def test_sigterm_to_all_processes_saves_and_the_rest_of_the_epoch_follows(synth_close, tmp_path):
+    """As a scheduler stops a job: every process gets the signal; torchrun, whose children end well, ends well too."""
+    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, 'train_dataloader.batch_size=1']
+    whole = tmp_path / 'whole'
+    _script('dist_train', CONFIG, 2, '--work-dir', whole, *options)
+    stopped = tmp_path / 'stopped'
+    process = _start('dist_train', CONFIG, 2, '--work-dir', stopped, *options)
+    while not _log(stopped):
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        time.sleep(0.05)
+    children = ' '.join(path.read_text() for path in Path(f'/proc/{process.pid}/task').glob('*/children')).split()
+    trainings = [child for child in children if b'train.py' in Path(f'/proc/{child}/cmdline').read_bytes()]
+    assert len(trainings) == 2
+    for child in trainings:
+        os.kill(int(child), signal.SIGTERM)
+    text = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, text[-6000:]
+    (left,) = stopped.glob('model_*.pth')
+    assert re.fullmatch(r'model_0_iter_\d+0\.pth', left.name)
+    _script('dist_train', CONFIG, 2, '--work-dir', stopped, '--resume', 'auto', *options)
+    assert _log(stopped) == pytest.approx(_log(whole), rel=1e-5)
 
 
 def test_auto_scale_lr_goes_with_the_batch_of_all_processes(synth_close, trained):

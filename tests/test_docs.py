@@ -13,7 +13,7 @@ from evg.config import load_config
 ROOT = Path(__file__).parent.parent
 SKIPPED = {'.venv', 'data', 'work_dirs', 'node_modules', 'build'}
 DOCS = sorted(p for p in ROOT.rglob('*.md') if not SKIPPED & set(p.relative_to(ROOT).parts))
-TOOLS = {p.stem: p for p in (ROOT / 'tools').glob('*.py')}
+TOOLS = {p.relative_to(ROOT / 'tools').with_suffix('').as_posix(): p for p in (ROOT / 'tools').rglob('*.py')}
 CONFIGS = sorted(p for p in (ROOT / 'configs').glob('*/*.py') if p.parent.name != '_base_')
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))
 # Pictures that are made by a full run.
@@ -37,7 +37,7 @@ def _anchors(path: Path) -> set[str]:
 def _commands(path: Path) -> list[str]:
     """Lines, continued ones joined, that call a tool."""
     lines = re.sub(r'\\\n\s*', ' ', _text(path)).splitlines()
-    return [line for line in lines if re.search(r'\btools/\w+\.py', line)]
+    return [line for line in lines if re.search(r'\btools/[\w/]+\.py', line)]
 
 
 def _options(source: str) -> set[str]:
@@ -80,7 +80,7 @@ def test_named_files_exist(path):
 def test_options_beside_a_tool_are_the_tools(path):
     for line in _commands(path):
         # In prose a command ends with its backtick.
-        for name, words in re.findall(r'tools/(\w+)\.py((?:(?!tools/\w+\.py)[^`])*)', line):
+        for name, words in re.findall(r'tools/([\w/]+)\.py((?:(?!tools/[\w/]+\.py)[^`])*)', line):
             assert name in TOOLS, f'there is no tools/{name}.py'
             unknown = set(re.findall(r'(?<!\S)(--[\w-]+)', words)) - _tool_options(name, words)
             assert not unknown, f'tools/{name}.py has no {", ".join(sorted(unknown))}: {line.strip()}'

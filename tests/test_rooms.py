@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / 'evg').rglob('*.py'))
-TOOLS = sorted((ROOT / 'tools').glob('*.py'))
+TOOLS = sorted((ROOT / 'tools').rglob('*.py'))
 
 # A room may import rooms of a smaller number and itself. Rooms of one number do not know each other.
 LEVELS = {

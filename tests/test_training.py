@@ -110,6 +110,17 @@ def test_test_prints_and_writes_the_same_figures(synth_close, trained, tmp_path)
     assert len(list(show.glob('*.jpg'))) == 2
 
 
+def test_what_is_tested_is_the_checkpoint_that_was_given(synth_close, trained, tmp_path):
+    """Not what the training began with, nor what a resumed one, whose dumped config says so, went on from."""
+    figures = []
+    other = f'load_from={trained[0] / "model_1.pth"}'
+    for more in ((), (other,), (other, 'resume=True')):
+        options = ['--out', tmp_path / 'm.json', '--work-dir', tmp_path, *_options(synth_close, *more)]
+        run_tool('test', CONFIG, trained[0] / 'model_3.pth', *options)
+        figures.append(json.loads((tmp_path / 'm.json').read_text())['figures']['pog/mean_mm'])
+    assert figures[0] == figures[1] == figures[2]
+
+
 def test_metric_chooses_what_is_measured(synth_close, trained, tmp_path):
     options = ['--metric', 'angle', '--work-dir', tmp_path, *_options(synth_close)]
     done = run_tool('test', CONFIG, trained[0] / 'model_3.pth', *options)
@@ -199,7 +210,7 @@ def test_amp_without_cuda_says_so(synth_close, tmp_path):
     if torch.cuda.is_available():
         return
     done = run_tool('train', CONFIG, '--amp', '--work-dir', tmp_path, *_options(synth_close), code=2)
-    assert '--amp needs a CUDA device' in done.stderr
+    assert 'fp16 needs a CUDA device' in done.stderr
 
 
 def test_browse_writes_pictures(synth_close, tmp_path):

@@ -39,7 +39,9 @@ def main() -> None:
     settings = Settings(token=args.token or os.environ.get('EVG_TOKEN') or None, workers=args.workers)
     screen = Screen.load(args.screen) if args.screen else Screen.from_diagonal()
     camera = Camera.load(args.camera) if args.camera else None
-    factory = functools.partial(load_predictor, args.model, screen, camera, args.face_model, args.backend)
+    # Workers share the cores out among them.
+    threads = None if args.workers == 1 else max(1, (os.cpu_count() or 1) // args.workers)
+    factory = functools.partial(load_predictor, args.model, screen, camera, args.face_model, args.backend, threads)
     run(create_app(factory, settings), settings, args.host, args.port, args.certfile, args.keyfile)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from evg.config import add_config_arguments, config_from_args
 from evg.engine.faults import clear_errors
 from evg.engine.launch import build_runner, choose_gpu
-from evg.engine.work_dir import newest_checkpoint
+from evg.engine.speed import PRECISIONS
 from evg.errors import UserError, run_tool
 
 
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help="go on from a checkpoint; without a path, or 'auto', from the newest one",
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (CUDA)')
+    parser.add_argument('--amp', nargs='?', const='fp16', choices=PRECISIONS, help='mixed precision; fp16 needs CUDA')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -43,6 +43,8 @@ def main() -> None:
     cfg = config_from_args(args)
     if not cfg.get('train_dataloader'):
         raise UserError(f'{args.config} has no train_dataloader')
+    # For the command that tests it, at the end of the log.
+    cfg.overrides = args.cfg_options
     work_dir = args.work_dir or Path('work_dirs') / Path(args.config).stem
     runner = build_runner(
         cfg,
@@ -54,8 +56,6 @@ def main() -> None:
     )
     with clear_errors():
         runner.train()
-    # The last one, not the best: where validation and test share persons, the best was chosen on the test.
-    runner.logger.info(f'Done. Test it: python tools/test.py {args.config} {newest_checkpoint(runner.work_dir)}')
 
 
 if __name__ == '__main__':

@@ -5,8 +5,12 @@ from .faults import StopAtBadLossHook
 from .hooks import DescribeRunHook, EpochSeedHook, PlainCheckpointHook
 from .leak_guard import LeakGuardHook
 from .loop import ResumableLoop
+from .observe import ShowPredictionsHook, ThroughputLoggerHook
+from .speed import BFloat16OptimWrapper
+from .summary import SummaryHook
 
 __all__ = [
-    'DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'LeakGuardHook', 'PlainCheckpointHook', 'ResumableLoop',
-    'StopAtBadLossHook',
+    'BFloat16OptimWrapper', 'DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'LeakGuardHook',
+    'PlainCheckpointHook', 'ResumableLoop', 'ShowPredictionsHook', 'StopAtBadLossHook', 'SummaryHook',
+    'ThroughputLoggerHook',
 ]  # fmt: skip

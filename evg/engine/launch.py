@@ -13,6 +13,8 @@ from evg.compat import require_mmengine
 from evg.engine import storage  # it also replaces mmengine's file access
 from evg.engine.config_text import remember_formatted_configs
 from evg.engine.meaning import check_meaning
+from evg.engine.sharded import ShardedRunner, check_sharded
+from evg.engine.speed import compile_parts, switch
 from evg.engine.work_dir import lock, newest_checkpoint
 from evg.errors import UserError
 
@@ -22,7 +24,7 @@ def build_runner(
     work_dir: str | os.PathLike,
     *,
     resume: str | None = None,
-    amp: bool = False,
+    amp: str | None = None,
     auto_scale_lr: bool = False,
     launcher: str = 'none',
     training: bool = True,
@@ -33,14 +35,14 @@ def build_runner(
         cfg: a loaded config.
         work_dir: where logs and checkpoints go.
         resume: None, 'auto' (the newest checkpoint in `work_dir`, if there is one) or the path of a checkpoint.
-        amp: train in mixed precision; needs CUDA.
+        amp: precision of the training instead of the config's `speed.amp`: 'fp16' (needs CUDA) or 'bf16'.
         auto_scale_lr: the learning rate of the config is for its `auto_scale_lr.base_batch_size`; use it in proportion
             to the batch of all processes together.
         launcher: 'none', 'pytorch' (torchrun) or 'slurm'.
         training: False drops the parts that only training needs.
 
     Raises:
-        UserError: mixed precision without CUDA; a checkpoint to resume that does not exist or is of another config;
+        UserError: fp16 without CUDA; a checkpoint to resume that does not exist or is of another config;
             another run works in `work_dir`.
     """
     require_mmengine()
@@ -51,16 +53,10 @@ def build_runner(
     _settle_loaders(cfg)
     # `early_stop=None` in a config leaves a None in the list.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook is not None]
-    if amp:
-        if not torch.cuda.is_available():
-            raise UserError('--amp needs a CUDA device; without one train without it')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if auto_scale_lr:
-        cfg.auto_scale_lr.enable = True
     if training:
-        if cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
-            cfg.train_cfg.type = 'ResumableLoop'
+        cfg.speed.amp = amp or cfg.speed.amp
+        cfg.auto_scale_lr.enable |= auto_scale_lr
+        _settle_training(cfg, launcher)
     else:
         _drop_training(cfg)
     if launcher != 'none' and not torch.cuda.is_available():
@@ -72,10 +68,12 @@ def build_runner(
         checkpoint = storage.load_checkpoint_file(resume)
         check_meaning(cfg, checkpoint, resume)
         cfg.resume, cfg.load_from = True, resume
-    runner = Runner.from_cfg(cfg)
+    runner = (ShardedRunner if training and cfg.fsdp else Runner).from_cfg(cfg)
     if resume:
         # The runner takes what fits.
         load_weights(runner.model, checkpoint, resume)
+    if training and cfg.speed.compile:
+        compile_parts(runner.model.module if is_model_wrapper(runner.model) else runner.model)
     if note:
         runner.logger.warning(note)
     return runner
@@ -89,13 +87,25 @@ def _settle_loaders(cfg: Config) -> None:
                 cfg[name].persistent_workers = False
 
 
+def _settle_training(cfg: Config, launcher: str) -> None:
+    if cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        cfg.train_cfg.type = 'ResumableLoop'
+    switch(cfg)
+    if cfg.fsdp:
+        check_sharded(cfg, launcher)
+    if launcher != 'none':
+        # Statistics of batch norms differ between the processes; validated and saved is their mean.
+        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
+
+
 def _drop_training(cfg: Config) -> None:
     for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'):
         cfg[name] = None
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[name] = None
     cfg.custom_hooks = []
-    # The test loop gets the weights from the caller, so ImageNet's are not needed.
+    # The test loop gets the weights from the caller: none that the training began or went on with, none of ImageNet.
+    cfg.load_from, cfg.resume = None, False
     if 'pretrained' in cfg.model.get('backbone', {}):
         cfg.model.backbone.pretrained = None
 

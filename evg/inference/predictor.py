@@ -42,6 +42,7 @@ class GazePredictor:
         camera: None is one with a horizontal field of view of 60 degrees.
         face: front end, or the path of its model file; None is MediaPipe's, looked up, where the model needs one.
         max_faces: how many faces to answer for.
+        threads: of ONNX Runtime on the CPU; None is one per core.
 
     Raises:
         UserError: no such model, a front end is missing or cannot serve the model.
@@ -56,11 +57,12 @@ class GazePredictor:
         camera: Camera | None = None,
         face: FaceFrontEnd | str | os.PathLike | None = None,
         max_faces: int = 1,
+        threads: int | None = None,
     ):
         if max_faces < 1:
             raise UserError(f'max_faces must be at least 1, not {max_faces}')
         self.screen, self.camera, self.max_faces = screen, camera, max_faces
-        self.network = None if str(model) == LANDMARK else load_model(model, device, backend)
+        self.network = None if str(model) == LANDMARK else load_model(model, device, backend, threads)
         self.face: FaceFrontEnd | None = None
         if isinstance(face, (str, os.PathLike)):
             self.face = load_front_end(face, max_faces)
@@ -202,11 +204,13 @@ class GazePredictor:
         return [by_frame(frame, self.network, screen)]
 
 
-def load_model(path: str | os.PathLike, device: str = 'cpu', backend: str = 'auto') -> GazeModel:
+def load_model(
+    path: str | os.PathLike, device: str = 'cpu', backend: str = 'auto', threads: int | None = None
+) -> GazeModel:
     """A model folder, or a checkpoint; the arguments are those of `GazePredictor`."""
     if Path(path).is_dir():
         providers = None if device != 'cpu' or backend == 'acl' else ['CPUExecutionProvider']
-        return GazeModel.load(Path(path), backend, providers=providers)
+        return GazeModel.load(Path(path), backend, threads, providers)
     if Path(path).is_file():
         try:
             from evg.inference.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)

@@ -34,12 +34,17 @@ class Seen:
 
 
 def load_predictor(
-    model: str, screen: Screen, camera: Camera | None = None, face: str | None = None, backend: str = 'auto'
+    model: str,
+    screen: Screen,
+    camera: Camera | None = None,
+    face: str | None = None,
+    backend: str = 'auto',
+    threads: int | None = None,
 ) -> Any:
     """A predictor, made where it is used; the arguments are those of `evg.inference.GazePredictor`."""
     from evg.inference.predictor import GazePredictor  # noqa: PLC0415 (OpenCV; the server itself does without)
 
-    return GazePredictor(model, screen, backend=backend, camera=camera, face=face)
+    return GazePredictor(model, screen, backend=backend, camera=camera, face=face, threads=threads)
 
 
 def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int) -> None:
