@@ -17,6 +17,15 @@ cv2.setNumThreads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one file that share what takes long to make run in one worker, which makes it once."""
+    for item in items:
+        fixtures = [fixture for same in item._fixtureinfo.name2fixturedefs.values() for fixture in same]
+        if any(fixture.scope == 'module' for fixture in fixtures) and not item.get_closest_marker('xdist_group'):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
 @pytest.fixture(scope='session')
 def synth_close(tmp_path_factory) -> Path:
     """12 persons of 8 close-up frames, prepared by the tool."""
