@@ -1,6 +1,7 @@
 """Pictures: files and rows of HDF5 files. Imports no torch."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -11,8 +12,13 @@ from numpy.typing import NDArray
 from evg.errors import UserError
 
 Picture = NDArray[np.uint8]
+Size = tuple[int, int]
 _HDF5 = ('.h5#', '.hdf5#', '.mat#')
 _TAR = '.tar#'
+# What libjpeg can reduce by while it decodes, the largest first.
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+# Start-of-frame markers: baseline, extended, progressive.
+_FRAMES = (0xC0, 0xC1, 0xC2)
 
 
 class PictureError(UserError):
@@ -34,31 +40,77 @@ def read_image(address: str) -> Picture:
     Raises:
         PictureError: the file is missing, cut short or not a picture; no such data set or row.
     """
+    return read_reduced(address, lambda size: 1)[0]
+
+
+def read_reduced(address: str, shrink: Callable[[Size], int]) -> tuple[Picture, Size, int]:
+    """A picture for a place where it becomes smaller: a JPEG is decoded at a half, a quarter or an eighth of its size.
+
+    Convention: px x of the stored picture is at (x + 0.5) / n - 0.5 of one that is reduced by n, pixel centres at whole
+    numbers. A rest of less than n px at the right and below is left out, as in `evg.geometry.warp.warp_to_input`.
+
+    Args:
+        address: see `read_image`.
+        shrink: by what a picture of a size (width, height) becomes smaller at least.
+
+    Returns:
+        The picture; the stored one's size (width, height); what it is reduced by: 1, 2, 4 or 8, at most `shrink`.
+
+    Raises:
+        PictureError: see `read_image`.
+    """
     file = picture_file(address)
     if file == address:
-        return _read_file(address)
+        return _decoded(_read_file(address), address, shrink)
     inside = address[len(file) + 1 :]
-    return _read_tar(file, inside) if file.endswith('.tar') else _read_hdf5(file, inside)
+    if file.endswith('.tar'):
+        return _decoded(_read_tar(file, inside), address, shrink)
+    image = _read_hdf5(file, inside)
+    return image, _size(image), 1
 
 
-def _read_file(path: str) -> Picture:
+def _size(image: Picture) -> Size:
+    return image.shape[1], image.shape[0]
+
+
+def _read_file(path: str) -> NDArray[np.uint8]:
     try:
-        data = np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8)
     except OSError as error:
         raise PictureError(
             f'cannot read the picture {path}: {error.strerror}; prepare the data again or mend data_root'
         ) from error
-    return _decoded(data, path)
 
 
-def _decoded(data: NDArray[np.uint8], path: str) -> Picture:
-    # A JPEG that was cut short decodes to a picture with a grey rest, without an error.
-    if data[:2].tobytes() == b'\xff\xd8' and b'\xff\xd9' not in data[-64:].tobytes():
-        raise PictureError(f'the picture {path} is cut short (no end-of-image marker); prepare the data again')
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    if image is None:
+def _decoded(data: NDArray[np.uint8], path: str, shrink: Callable[[Size], int]) -> tuple[Picture, Size, int]:
+    """See `read_reduced`."""
+    flags, size, reduced_by = cv2.IMREAD_COLOR, None, 1
+    if data[:2].tobytes() == b'\xff\xd8':
+        # A JPEG that was cut short decodes to a picture with a grey rest, without an error.
+        if b'\xff\xd9' not in data[-64:].tobytes():
+            raise PictureError(f'the picture {path} is cut short (no end-of-image marker); prepare the data again')
+        size = _jpeg_size(data)
+        if size is not None:
+            at_most = min(shrink(size), *size)
+            reduced_by, flags = next((item for item in _REDUCED.items() if item[0] <= at_most), (1, flags))
+    decoded = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    if decoded is None:
         raise PictureError(f'{path} is not a picture that OpenCV can read; prepare the data again')
-    return image.astype(np.uint8, copy=False)
+    image = decoded.astype(np.uint8, copy=False)
+    size = size or _size(image)
+    return image[: size[1] // reduced_by, : size[0] // reduced_by], size, reduced_by  # libjpeg rounds up
+
+
+def _jpeg_size(data: NDArray[np.uint8]) -> Size | None:
+    """(width, height) of a JPEG that can be reduced, by its header; None for others."""
+    bytes_, place = data.data, 2
+    while place + 9 <= len(bytes_) and bytes_[place] == 0xFF:
+        marker = bytes_[place + 1]
+        if marker in _FRAMES:
+            height, width = (bytes_[at] << 8 | bytes_[at + 1] for at in (place + 5, place + 7))
+            return (width, height) if width and height else None
+        place += 2 + (bytes_[place + 2] << 8 | bytes_[place + 3])
+    return None
 
 
 @lru_cache(maxsize=128)
@@ -67,7 +119,7 @@ def _opened_tar(path: str) -> int:
     return os.open(path, os.O_RDONLY)
 
 
-def _read_tar(path: str, inside: str) -> Picture:
+def _read_tar(path: str, inside: str) -> NDArray[np.uint8]:
     try:
         offset, size = map(int, inside.split('+'))
         data = np.frombuffer(os.pread(_opened_tar(path), size, offset), np.uint8)
@@ -75,7 +127,7 @@ def _read_tar(path: str, inside: str) -> Picture:
         raise PictureError(f'cannot read picture {inside} of {path}: {error}; pack the data again') from error
     if len(data) != size:
         raise PictureError(f'{path} is cut short: it has no picture {inside}; pack the data again')
-    return _decoded(data, f'{path}#{inside}')
+    return data
 
 
 @lru_cache(maxsize=128)

@@ -53,6 +53,10 @@ def pictures_of(cfg: Config, count: int, data_root: str | None = None) -> Pictur
         steps = [TRANSFORMS.build(step) for step in config['pipeline'] if step['type'] in ('Affine', 'Warp')]
         about = f'{count} random pictures: there is no {root / "index.parquet"}, and --data was not given'
         return Pictures(_random_pairs(steps, count), about)
+    # Every picture whole, as a runtime gets it.
+    config['pipeline'] = [
+        {**step, 'input_frame': None} if step['type'] == 'LoadImage' else step for step in config['pipeline']
+    ]
     dataset = DATASETS.build(config)
     positions = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
     about = f'{len(positions)} of {len(dataset)} pictures of {dataset.index.dataset} ({dataset.index.path})'

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .affine import compose_affine
 
 Picture = NDArray[np.uint8]
+_EDGE_PX = 1e-4  # what rounding may move an edge by
 
 
 def warp_to_input(
@@ -35,12 +36,21 @@ def warp_to_input(
     Returns:
         (height, width, 3) uint8.
     """
-    factor = int(1 / max(np.abs(matrix[:, :2]).sum(axis=1))) if antialias else 1
+    factor = min(whole_shrink(matrix), *image.shape[:2]) if antialias else 1
     if factor > 1:
         image = _reduced(image, factor)
         # x = factor * x_reduced + (factor - 1) / 2, pixel centres at whole numbers.
         matrix = compose_affine(matrix, np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]]))
+    pasted = _pasted(image, matrix, size)
+    if pasted is not None:
+        return pasted
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def whole_shrink(matrix: NDArray[np.float64]) -> int:
+    """The whole number by which an affine map (2, 3) makes pictures smaller at least, in x and y; 0 if it enlarges."""
+    (a, b, _), (c, d, _) = matrix.tolist()
+    return int(1 / max(abs(a) + abs(b), abs(c) + abs(d)))
 
 
 def warp_patch(image: Picture, warp: NDArray[np.float64], size_px: tuple[int, int]) -> Picture:
@@ -94,6 +104,34 @@ def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float
     scale = 1 / (255 * np.asarray(std, np.float32))
     shift = -np.asarray(mean, np.float32) / np.asarray(std, np.float32)
     return np.asarray(np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None], np.float32)
+
+
+def _pasted(image: Picture, matrix: NDArray[np.float64], size: tuple[int, int]) -> Picture | None:
+    """A picture whose edges the map puts onto edges of px of the input: scaled by cv2.resize, or copied as it is.
+
+    Sampling by `cv2.warpAffine` gives the same, many times slower, but for the border of an enlarged picture, into
+    which it mixes what lies outside. None for other maps.
+    """
+    (a, b, x), (c, d, y) = matrix.tolist()
+    height, width = image.shape[:2]
+    # Edges lie half a px beside centres.
+    first, top = x + (1 - a) / 2, y + (1 - d) / 2
+    edges = (min(first, first + a * width), top, max(first, first + a * width), top + d * height)
+    left, top, right, bottom = whole = [round(edge) for edge in edges]
+    if b or c or d < 0 or min(left, top) < 0 or right > size[0] or bottom > size[1]:
+        return None
+    if max(abs(edge - near) for edge, near in zip(edges, whole, strict=True)) > _EDGE_PX:
+        return None
+    if (width, height) != (right - left, bottom - top):
+        scaled = cv2.resize(image, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+        image = scaled.astype(np.uint8, copy=False)
+    picture = np.zeros((size[1], size[0], *image.shape[2:]), np.uint8)
+    inside = picture[top:bottom, left:right]
+    if a < 0:
+        cv2.flip(image, 1, inside)
+    else:
+        inside[:] = image
+    return picture
 
 
 def _reduced(image: Picture, factor: int) -> Picture:

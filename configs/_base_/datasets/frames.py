@@ -5,7 +5,7 @@ ppm = None
 
 face_crop_ratio = 0.0
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage', input_frame='@input_frame'),
     dict(type='FaceCrop', prob='@face_crop_ratio'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='Affine', input_frame='@input_frame'),
@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='PackGaze'),
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage', input_frame='@input_frame'),
     dict(type='Affine', input_frame='@input_frame'),
     dict(type='Warp'),
     dict(type='VPProjection', codec='@codec'),

@@ -6,7 +6,7 @@ patch = None  # part and normaliser of the pictures on disk, where known: a runt
 flip_ratio = 0.0
 landmarks = dict(type='PupilLandmarks', part='face')
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage', input_frame='@input_frame'),
     dict(type='RandomFlip', prob='@flip_ratio'),
     dict(type='Affine', input_frame='@input_frame'),
     dict(type='Warp'),
@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='PackGaze'),
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage', input_frame='@input_frame'),
     dict(type='Affine', input_frame='@input_frame'),
     dict(type='Warp'),
     '@landmarks',

@@ -130,7 +130,7 @@ class Warp(BaseTransform):
 
     Args:
         antialias: a picture that shrinks by two or more is averaged first, see `evg.geometry.warp.warp_to_input`; False
-            is the original's plain bilinear sampling.
+            is the original's plain bilinear sampling, of pictures that LoadImage did not reduce.
     """
 
     def __init__(self, antialias: bool = True):
@@ -139,6 +139,8 @@ class Warp(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Replaces `img` by the network's input (H, W, 3) uint8."""
         image, size = results['img'], results['input_size']
+        if not self.antialias and results.get('reduced_by', 1) > 1:
+            raise UserError('Warp(antialias=False) samples stored pixels: take input_frame out of LoadImage')
         matrix = compose_affine(results['affine'], results['stored_to_picture'])
         mean_color = cv2.mean(image)[:3] if 'keep_box_px' in results else None
         results['img'] = warp_to_input(image, matrix, size, self.antialias)
@@ -153,8 +155,8 @@ class Warp(BaseTransform):
         x1, y1, x2, y2 = np.rint(np.concatenate([corners[0], corners[1] + 1])).astype(int)
         frame = np.rint(apply_affine(matrix, [[-0.5, -0.5], [width - 0.5, height - 0.5]]) + 0.5).astype(int)
         (left, top), (right, bottom) = np.maximum(frame, 0)
-        picture = results['img'][top:bottom, left:right]
-        kept = picture.copy()
-        picture[:] = np.rint(color)
-        inside = np.s_[max(y1 - top, 0) : max(y2 - top, 0), max(x1 - left, 0) : max(x2 - left, 0)]
-        picture[inside] = kept[inside]
+        picture = results['img']
+        inside = np.s_[max(y1, top) : min(max(y2, top), bottom), max(x1, left) : min(max(x2, left), right)]
+        kept = picture[inside].copy()
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), np.rint(color).tolist(), cv2.FILLED)
+        picture[inside] = kept

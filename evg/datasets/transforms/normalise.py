@@ -44,6 +44,8 @@ class NormaliseFace(BaseTransform):
         for name, value in (('camera matrix', matrix), ('head_rvec', rvec), (f'{self.part} origin', center)):
             if value is None:
                 raise UserError(f'NormaliseFace needs a {name}, which {results["sample_id"]} does not have')
+        if results.get('reduced_by', 1) > 1:
+            raise UserError('NormaliseFace needs the whole picture: take input_frame out of LoadImage')
         if results.get('flipped'):
             raise UserError('NormaliseFace must stand before RandomFlip: a mirrored frame has no camera matrix')
         head = cv2.Rodrigues(np.asarray(rvec, np.float64))[0]
