@@ -58,7 +58,7 @@ def _maps(rng, shape, kind):
     """Raw maps (B, C, H, W) float32 of the kinds that a decoder meets."""
     maps = rng.normal(size=shape).astype(np.float32)
     height, width = shape[2:]
-    if kind == 'saturated':  # many sigmoids are exactly 1: the first of them counts
+    if kind == 'saturated':  # many sigmoids are exactly 1: the largest logit counts
         return maps * 40
     if kind == 'constant':
         return np.full(shape, -2.19, np.float32)

@@ -37,6 +37,7 @@ class VPHeatmapCodec:
     """
 
     label = 'gt_vp_px'
+    needs = ('heatmap',)
 
     def __init__(
         self,
@@ -133,7 +134,9 @@ class VPHeatmapCodec:
         Returns:
             pred_vp_px (B, 2) VP px, pred_plane_mm (B, 2) mm, pred_score (B,), the height of the peak in 0..1.
         """
-        peak, index = self.heatmap(outputs).flatten(1).max(dim=1)
+        # Of the logits: several cells of the heatmap can be at its limit of 1.
+        index = outputs['heatmap'].float().flatten(1).argmax(dim=1)
+        peak = self.heatmap(outputs).flatten(1).gather(1, index[:, None])[:, 0]
         if self.read_out == 'expectation':
             cell = self.expected_cell(outputs)
         else:

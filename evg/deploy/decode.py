@@ -82,7 +82,7 @@ def vp_heatmap(
     else:
         density = 2 * np.pi * radius_and_sigma(heatmap_hw, sigma)[1] ** 2
         heatmap = np.minimum(_softmax(logits) * density, 1)
-    index = heatmap.argmax(axis=1)
+    index = logits.argmax(axis=1)  # of the logits: several cells of the heatmap can be at its limit of 1
     corners = _corners(np.arange(logits.shape[1]), grid_size[0])
     offsets = outputs.get('offset')
     if offsets is not None:
