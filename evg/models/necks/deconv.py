@@ -9,13 +9,15 @@ from torchvision.ops import DeformConv2d
 from evg.registry import NECKS
 
 _BN_MOMENTUM = 0.1
+# (padding, output_padding) with which a transposed convolution of a kernel and stride 2 doubles the size: CenterNet's.
+_DOUBLING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
 
 
 @NECKS.register_module()
 class DeconvNeck(nn.Module):
     """Doubles the resolution once per entry of `channels`.
 
-    Each step is [refine -> BN -> ReLU ->] transposed conv 4x4, stride 2 -> BN -> ReLU. `refine='dcn'` with 256, 128, 64
+    Each step is [refine -> BN -> ReLU ->] transposed conv, stride 2 -> BN -> ReLU. `refine='dcn'` with 256, 128, 64
     is CenterNet's resdcn (networks/resnet_dcn.py), `refine=None` with 256 three times its plain variant, with 40 three
     times EVG's mobv2.
 
@@ -23,12 +25,22 @@ class DeconvNeck(nn.Module):
         in_channels: channels of the backbone; the estimator fills it in.
         channels: output channels of the steps.
         refine: 'dcn' (modulated deformable 3x3), 'conv' (plain 3x3) or None.
+        kernel: side of the transposed convolutions: 4 (the originals'), 3 or 2.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...] = (256, 128, 64), refine: str | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: tuple[int, ...] = (256, 128, 64),
+        refine: str | None = None,
+        kernel: int = 4,
+    ):
         super().__init__()
         if refine not in ('dcn', 'conv', None):
             raise ValueError(f"refine must be 'dcn', 'conv' or None, not {refine!r}")
+        if kernel not in _DOUBLING:
+            raise ValueError(f'kernel must be one of {", ".join(map(str, _DOUBLING))}, not {kernel!r}')
+        padding, output_padding = _DOUBLING[kernel]
         steps: list[nn.Module] = []
         for width in channels:
             if refine is not None:
@@ -38,7 +50,7 @@ class DeconvNeck(nn.Module):
                     nn.ReLU(inplace=True),
                 ]
                 in_channels = width
-            deconv = nn.ConvTranspose2d(in_channels, width, 4, stride=2, padding=1, bias=False)
+            deconv = nn.ConvTranspose2d(in_channels, width, kernel, 2, padding, output_padding, bias=False)
             if refine is not None:
                 _bilinear_(deconv.weight)
             else:
