@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry as MMEngineRegistry
 from mmengine.registry import root
 
-from evg.errors import ConfigError, did_you_mean
+from evg.errors import ConfigError, UserError, did_you_mean
 
 SCOPE = 'evg'
 _PLAIN_DATA = (str, bytes, int, float, list, tuple, set, type(None))
@@ -49,7 +49,8 @@ class Registry(MMEngineRegistry):
             default_args: Arguments to add where ``cfg`` does not give them.
 
         Raises:
-            ConfigError: For an unknown type, an argument that the class does not take, or a missing one.
+            ConfigError: For an unknown type, an argument that the class does not take, a missing one, or a value that
+                the class refuses by a ValueError.
         """
         if isinstance(cfg, _PLAIN_DATA):
             raise ConfigError(f"a {self.name} is a dict with 'type' or a built object, not {cfg!r}")
@@ -64,7 +65,12 @@ class Registry(MMEngineRegistry):
         if missing:
             raise ConfigError(f'{type_name(cls)} needs {", ".join(map(repr, missing))}')
         # whatever default scope is active, parts inside this one are looked up in evg
-        return super().build({'_scope_': SCOPE, **given})
+        try:
+            return super().build({'_scope_': SCOPE, **given})
+        except UserError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f'{type_name(cls)}: {error}') from error
 
     def lookup(self, name: Any) -> Callable[..., Any]:
         """Return the class or function that ``name`` stands for (a class stands for itself)."""

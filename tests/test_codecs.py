@@ -7,6 +7,7 @@ import torch
 from evg.codecs import FaceCenterCodec, VPHeatmapCodec
 from evg.codecs.grid import cell_corners, gather_cells
 from evg.codecs.main import main_first
+from evg.deploy.decode import vp_heatmap
 from evg.geometry import InputFrame
 from evg.geometry.gaussian import centernet_radius, gaussian_heatmap
 from evg.registry import CODECS
@@ -151,6 +152,27 @@ def test_sigma_instead_of_the_rule_and_bad_options():
         _codec().encode((np.nan, 3))
 
 
+@pytest.mark.parametrize('activation', ['sigmoid', 'softmax'])
+def test_the_higher_of_two_peaks_at_the_limit_counts(activation):
+    """Softmaxes of 0.88 and 0.12 are both above the Gaussian's 0.047, and sigmoids of 40 and 42 are both 1."""
+    codec = _codec((480, 270), (3840, 2160), 3.3, activation=activation)
+    logits = torch.full((1, 1, 72, 128), -30.0)
+    logits[0, 0, 10, 20] = 40.0
+    logits[0, 0, 50, 90] = 42.0  # exp(2) = 7.4 times as likely
+    outputs = {'heatmap': logits}
+    decoded = codec.decode(outputs)
+    # 30 px a cell, the grid's middle (64, 36) at the plane's.
+    expected = [1920 + (90.5 - 64) * 30, 1080 + (50.5 - 36) * 30]
+    np.testing.assert_allclose(decoded['pred_vp_px'].numpy(), [expected], atol=1e-3)
+    assert decoded['pred_score'].item() == 1
+    arguments = dict(fit='width', heatmap_hw=20, sigma=None, read_out='peak', stride=4, ppm=3.3)
+    numpy = vp_heatmap(
+        {'heatmap': logits.numpy()}, input_frame=dict(size=(480, 270), pad=31), vp_size_px=(3840, 2160),
+        activation=activation, **arguments,
+    )  # fmt: skip
+    np.testing.assert_allclose(numpy['pred_vp_px'], [expected], atol=1e-3)
+
+
 def test_face_center_round_trip_within_a_cell():
     codec = FaceCenterCodec(InputFrame((480, 270)))
     for center in np.random.default_rng(3).uniform((0, 0), (511, 287), (200, 2)):
@@ -176,3 +198,4 @@ def test_the_main_codec_comes_first_in_any_order():
     codecs = {'face': face, 'gaze': gaze}
     assert list(main_first(codecs)) == ['gaze', 'face']
     assert list(main_first({name: CODECS.build(codec) for name, codec in codecs.items()})) == ['gaze', 'face']
+    assert list(main_first({**codecs, 'face': None})) == ['gaze']

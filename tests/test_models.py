@@ -62,8 +62,10 @@ def test_advertised_channels_and_stride_are_true(backbone):
 
 
 @pytest.mark.parametrize('refine', ['dcn', 'conv', None])
-def test_neck_doubles_three_times(refine):
-    neck = DeconvNeck(24, (16, 12, 8), refine)
+@pytest.mark.parametrize('kernel', [2, 3, 4])
+def test_neck_doubles_three_times(refine, kernel):
+    neck = DeconvNeck(24, (16, 12, 8), refine, kernel)
+    assert neck.steps[-3].kernel_size == (kernel, kernel)
     assert neck(torch.randn(2, 24, 3, 5)).shape == (2, neck.out_channels, 3 * neck.upscale, 5 * neck.upscale)
 
 
@@ -244,6 +246,20 @@ def test_a_head_can_be_removed_and_a_wrong_stride_is_named():
     assert set(model(torch.zeros(1, 3, 96, 160))) == {'heatmap'}
     with pytest.raises(ValueError, match='stride 4, backbone and neck give 8'):
         _estimator(neck=dict(type='DeconvNeck', channels=(4, 4)))
+
+
+def test_a_codec_without_its_head_is_named():
+    codecs = dict(gaze=CODEC, face=dict(type='FaceCenterCodec', input_frame=CODEC['input_frame']))
+    parts = (dict(type='NanoNet', channels=(4, 4, 4, 4, 4)), dict(heatmap=dict(type='HeatmapHead'), face_center=None))
+    neck = dict(type='DeconvNeck', channels=(4, 4, 4))
+    with pytest.raises(ValueError, match=r"codec 'face' decodes face_heatmap.*codecs\.face=None"):
+        GazeEstimator(*parts, codecs, neck)
+    assert list(GazeEstimator(*parts, {**codecs, 'face': None}, neck).codecs) == ['gaze']
+
+
+def test_a_neck_needs_a_map_of_features():
+    with pytest.raises(ValueError, match='GazeNet gives no map of features for a neck'):
+        GazeEstimator(dict(type='GazeNet'), {}, {}, dict(type='DeconvNeck'))
 
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])

@@ -26,6 +26,7 @@ class FaceCenterCodec:
     """
 
     label = 'gt_face_center_input_px'
+    needs = ('face_heatmap',)
     auxiliary = True
 
     def __init__(

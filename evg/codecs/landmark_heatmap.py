@@ -36,6 +36,7 @@ class LandmarkHeatmapCodec:
     """
 
     label = 'gt_landmarks_input_px'
+    needs = ('landmark_heatmap',)
 
     def __init__(
         self,

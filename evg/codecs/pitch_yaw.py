@@ -38,6 +38,7 @@ class PitchYawCodec:
     """
 
     label = 'gt_gaze'
+    needs: tuple[str, ...] = ('pitchyaw',)
 
     def __init__(self, input_frame: InputFrame | dict, gaze_frame: str):
         self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)
@@ -109,6 +110,8 @@ class BinnedPitchYawCodec(PitchYawCodec):
         bins: number of bins per angle.
         limit_deg: the bins cover plus and minus this many degrees.
     """
+
+    needs = ('pitchyaw_bins',)
 
     def __init__(self, input_frame: InputFrame | dict, gaze_frame: str, bins: int = 90, limit_deg: float = 180.0):
         super().__init__(input_frame, gaze_frame)

@@ -23,6 +23,7 @@ class VPPointCodec:
     """
 
     label = 'gt_vp_px'
+    needs = ('point',)
 
     def __init__(self, input_frame: InputFrame | dict, vp_size_px: tuple[int, int], ppm: float):
         self.input_frame = input_frame if isinstance(input_frame, InputFrame) else InputFrame(**input_frame)

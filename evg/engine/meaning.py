@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from evg.codecs.main import main_first
 from evg.errors import UserError
 
 
 def decoding(cfg: Config) -> dict[str, Any]:
     """The values that give outputs and inputs their meaning, flat and plain, as they are stored in a checkpoint."""
     flat: dict[str, Any] = {'plane_rule': cfg.get('plane_rule')}
-    for name, codec in (cfg.get('codecs') or {}).items():
+    for name, codec in main_first(cfg.get('codecs') or {}).items():
         flat.update(
             {f'codecs.{name}.{k}': plain(v) for k, v in codec.items() if k not in ('read_out', 'sigma', 'heatmap_hw')}
         )

@@ -20,8 +20,8 @@ class GazeEstimator(BaseModel):
     Args:
         backbone: object or config; publishes `out_channels` and `stride`, see `evg.models.backbones`. One of several
             stacks gets heads on each; their losses are averaged, and the last stack answers.
-        heads: by name; None removes a head of a base config. `in_channels` is filled in.
-        codecs: by name; each decodes the raw outputs it knows. The main one is monitored in training.
+        heads: by name; None removes a head of a base config, and its codec goes with it. `in_channels` is filled in.
+        codecs: by name; each decodes the raw outputs it knows, None removes one. The main one is monitored in training.
         neck: object or config; `in_channels` is filled in.
         losses: losses over several outputs, by name; None removes one.
         data_preprocessor: config of `GazePreprocessor`.
@@ -33,7 +33,7 @@ class GazeEstimator(BaseModel):
         self,
         backbone: nn.Module | dict,
         heads: dict[str, dict | None],
-        codecs: dict[str, dict],
+        codecs: dict[str, dict | None],
         neck: nn.Module | dict | None = None,
         losses: dict[str, dict | None] | None = None,
         data_preprocessor: dict | None = None,
@@ -45,6 +45,8 @@ class GazeEstimator(BaseModel):
         channels, stride = self.backbone.out_channels, self.backbone.stride
         self.neck = None
         if neck is not None:
+            if stride is None:
+                raise ValueError(f'{type(self.backbone).__name__} gives no map of features for a neck: set neck=None')
             self.neck = NECKS.build({**neck, 'in_channels': channels} if isinstance(neck, dict) else neck)
             channels, stride = self.neck.out_channels, stride // self.neck.upscale
         wanted = {name: {**head, 'in_channels': channels} for name, head in heads.items() if head is not None}
@@ -54,13 +56,19 @@ class GazeEstimator(BaseModel):
         ]
         self.heads = stacks[-1]
         self.earlier_heads = nn.ModuleList(stacks[:-1])
-        self.codecs = main_first({name: CODECS.build(codec) for name, codec in codecs.items()})
+        self.codecs = {name: CODECS.build(codec) for name, codec in main_first(codecs).items()}
         self.losses = nn.ModuleDict(
             {name: LOSSES.build(loss) for name, loss in (losses or {}).items() if loss is not None}
         )
         self.l1_penalty = l1_penalty
         self.flip_test = flip_test
+        outputs = {head.output for head in self.heads.values()}
         for name, codec in self.codecs.items():
+            if missing := set(getattr(codec, 'needs', ())) - outputs:
+                raise ValueError(
+                    f'codec {name!r} decodes {", ".join(sorted(missing))}, which no head gives: add such a head, or '
+                    f'remove the codec, codecs.{name}=None'
+                )
             if flip_test and not hasattr(codec, 'mirror'):
                 raise ValueError(f'flip_test: {type(codec).__name__} cannot be mirrored')
             if getattr(codec, 'stride', stride) != stride:

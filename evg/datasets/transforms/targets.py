@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from evg.codecs.main import main_first
 from evg.errors import UserError
 from evg.geometry import VirtualPlane, apply_affine
 from evg.registry import CODECS, TRANSFORMS
@@ -77,7 +78,7 @@ class GaussianTarget(BaseTransform):
     """
 
     def __init__(self, codecs: dict):
-        self.codecs: Sequence = [CODECS.build(codec) for codec in codecs.values()]
+        self.codecs: Sequence = [CODECS.build(codec) for codec in main_first(codecs).values()]
 
     def transform(self, results: dict) -> dict:
         """Sets `targets`, a dict of arrays."""
