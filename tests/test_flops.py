@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import timm
 import torch
 import yaml
 from conftest import CONFIGS, ROOT, run_tool
@@ -14,7 +15,7 @@ from evg.config import load_config
 from evg.deploy.latency import latencies
 from evg.models import GazeEstimator
 from evg.models.backbones import DLA34, Hourglass, SpaNet
-from evg.models.flops import build_on_meta, count_config, count_flops
+from evg.models.flops import _Own, build_on_meta, count_config, count_flops
 from evg.models.model_index import model_index_text, read_model_index
 from evg.models.necks.deconv import ModulatedDeformConv
 from evg.registry import CODECS
@@ -48,7 +49,9 @@ def test_figures_of_the_originals(path, input_size, gmacs):
 
 
 @pytest.mark.parametrize('path', CONFIGS)
-def test_every_config_agrees_with_torch_and_the_model_index(path):
+def test_every_config_agrees_with_torch_and_the_model_index(path, monkeypatch):
+    # calflops for itself: no product is taken from torch's counter, so two counters are compared.
+    monkeypatch.setattr(_Own, 'add_products', lambda *_: 0)
     cfg = load_config(ROOT / path)
     model = build_on_meta(cfg.model)
     input_size, counted = count_config(cfg)
@@ -106,6 +109,31 @@ def test_grouped_transposed_convolution_by_formula(groups):
     assert count_flops(net, (5, 4))[-1].macs == 5 * 4 * 6 * (12 // groups) * 16
 
 
+def test_products_of_attention_by_formula():
+    """A head of width 8 on n cells: a linear layer to queries, keys, values, n x n products twice."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(3, 24, bias=False)
+
+        def forward(self, x):
+            query, key, value = self.qkv(x.flatten(2).transpose(1, 2)).chunk(3, dim=2)
+            return (query @ key.transpose(1, 2)).softmax(dim=2) @ value
+
+    whole, one, inside, _ = count_flops(nn.Sequential(Attention(), nn.Identity()), (6, 4), batch=2)
+    n = 6 * 4
+    assert inside.macs == 2 * n * 3 * 24
+    assert one.macs == whole.macs == inside.macs + 2 * (n * n * 8 * 2)
+
+
+@pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'swin_tiny_patch4_window7_224', 'efficientvit_b0'])
+def test_timm_with_attention_agrees_with_torch(name):
+    with torch.device('meta'):
+        model = timm.create_model(name)
+    assert count_flops(model, (224, 224))[0].macs == pytest.approx(_torch_macs(model, (224, 224)), rel=1e-6)
+
+
 def test_counting_ends_when_the_network_fails():
     net = nn.Sequential(nn.Conv2d(4, 4, 1))
     with pytest.raises((RuntimeError, AssertionError)):
@@ -127,6 +155,8 @@ def test_the_tool(tmp_path):
     assert sum(module['macs'] for module in top) == found['macs']
     wrong = run_tool('analyze_flops', config, '--shape', 65, 32, code=2)
     assert 'multiples of 32' in wrong.stderr
+    wrong = run_tool('analyze_flops', config, '--cfg-options', 'codec.fit=x', code=2)
+    assert wrong.stderr.endswith("error: VPHeatmapCodec: fit must be 'width' (the original) or 'contain', not 'x'\n")
 
 
 def test_the_tool_compares_configs_and_measures(tmp_path):

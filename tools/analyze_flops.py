@@ -38,7 +38,7 @@ def main() -> None:
         size, (total, *modules) = count_config(cfg, args.shape and tuple(args.shape), args.batch)
         times = list(latencies(build_untrained(cfg.model), size, args.batch)) if args.bench else []
         if args.table:
-            print(_table(modules))
+            print(f'{path}\n{_table(modules)}')
         if len(args.configs) == 1:
             _describe(size, total, times, args.batch)
         found.append({'config': path, **_figures(total), 'input_size': list(size), 'batch': args.batch})
