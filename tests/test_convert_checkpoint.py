@@ -114,6 +114,29 @@ def test_centernet_and_evg(arch, tmp_path):
 
 
 @torch.no_grad()
+def test_a_detector_of_centernet_is_a_start(tmp_path):
+    """Its heads: 80 classes, boxes, offsets. None of them lands, all the rest does."""
+    cfg, features = _config('ctdet_gaze/resdcn18_eve_480'), _resnet(18, (256, 128, 64), True)
+    net = originals.Tensors()
+    body = features(net, torch.randn(1, 3, 32, 64))
+    rest = set(net.state)
+    for name, classes in (('hm', 80), ('wh', 2), ('reg', 2)):
+        net.head(name, body, 64, classes)
+    torch.save({'state_dict': net.state}, tmp_path / 'detector.pth')
+    with pytest.raises(UserError, match=r'no place in it: wh\.0\.weight.*hm\.2\.weight \(80'):
+        convert_checkpoint(str(tmp_path / 'detector.pth'), cfg, tmp_path / 'start.pth')
+    lines = convert_checkpoint(str(tmp_path / 'detector.pth'), cfg, tmp_path / 'start.pth', heads=False)
+    assert 'dropped: 12 tensors, a head, not asked for' in lines
+    state = load_checkpoint_file(str(tmp_path / 'start.pth'))['state_dict']
+    model = build_untrained(cfg.model)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert (len(state), unexpected) == (len(rest), [])
+    assert all(name.startswith('heads.') for name in missing)
+    with pytest.raises(UserError, match=r'8 tensors are missing \(heads\.'):
+        load_weights(model, load_checkpoint_file(str(tmp_path / 'start.pth')), 'start.pth')
+
+
+@torch.no_grad()
 def test_the_second_face_channel_of_mobv2face_is_dropped(tmp_path):
     net, images = originals.Tensors(), torch.randn(1, 3, 32, 64)
     _with_heads(net, _mobilenet(1.0)(net, images), 64, FACE, twice=('face_hm',))

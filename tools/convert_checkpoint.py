@@ -18,6 +18,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--map', choices=['auto', *ORIGINALS], default='auto', help='whose it is (default: its names tell)'
     )
+    parser.add_argument(
+        '--without-heads',
+        action='store_true',
+        help='backbone and neck alone, of a detector for instance: a start for a training, load_from=OUT',
+    )
     return parser.parse_args()
 
 
@@ -25,7 +30,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, rename, write, tell."""
     args = parse_args()
-    print('\n'.join(convert_checkpoint(args.checkpoint, config_from_args(args), args.out, args.map)))
+    lines = convert_checkpoint(args.checkpoint, config_from_args(args), args.out, args.map, not args.without_heads)
+    print('\n'.join(lines))
 
 
 if __name__ == '__main__':

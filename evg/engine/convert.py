@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from evg.codecs.main import main_first
 from evg.engine.leak_guard import CONVERTED_KEY, META_KEY
 from evg.engine.meaning import decoding
 from evg.engine.storage import load_checkpoint_file
@@ -22,7 +23,9 @@ from evg.registry import CODECS
 _WRAPPERS = ('state_dict', 'model_state')
 
 
-def convert_checkpoint(path: str, cfg: Config, out: str | os.PathLike, original: str = 'auto') -> list[str]:
+def convert_checkpoint(
+    path: str, cfg: Config, out: str | os.PathLike, original: str = 'auto', heads: bool = True
+) -> list[str]:
     """Write an original's weights as a checkpoint that tools/test.py takes with this config.
 
     Nothing in the file is executed. What it was trained on is not known, and the new file says so.
@@ -32,6 +35,7 @@ def convert_checkpoint(path: str, cfg: Config, out: str | os.PathLike, original:
         cfg: a loaded config of the same network.
         out: the new file.
         original: key of `ORIGINALS`, or 'auto'.
+        heads: False leaves the heads out: a start for `load_from`, which no test takes.
 
     Returns:
         Lines for the user: what became of the tensors, and what the config takes for granted.
@@ -44,7 +48,7 @@ def convert_checkpoint(path: str, cfg: Config, out: str | os.PathLike, original:
         raise UserError(f'{out} is the original itself: give the new file another name')
     if META_KEY in (checkpoint.get('meta') or {}):
         raise UserError(f'{path} is a checkpoint of evg already')
-    done = convert_weights(_weights(checkpoint, path), build_on_meta(cfg.model).state_dict(), original)
+    done = convert_weights(_weights(checkpoint, path), build_on_meta(cfg.model).state_dict(), original, heads)
     facts: dict[str, Any] = {
         'file': Path(path).name,
         'sha256': _sha256(path),
@@ -74,7 +78,7 @@ def convert_checkpoint(path: str, cfg: Config, out: str | os.PathLike, original:
 
 def _weights(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
     state = next((checkpoint[key] for key in _WRAPPERS if isinstance(checkpoint.get(key), dict)), checkpoint)
-    other = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    other = [str(name) for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if other or not state:
         raise UserError(
             f'{path} holds no state dict: {", ".join(other[:4]) or "it is empty"} is no tensor; known are a state dict '
@@ -89,7 +93,7 @@ def _assumptions(cfg: Config) -> list[str]:
     return [
         'what the file does not tell is taken from the config (--cfg-options changes it):',
         f'  preprocessor: {", ".join(f"{key} {value}" for key, value in given.items())}',
-        *(f'  {name}: {CODECS.build(codec).describe()}' for name, codec in cfg.codecs.items()),
+        *(f'  {name}: {CODECS.build(codec).describe()}' for name, codec in main_first(cfg.codecs).items()),
     ]
 
 

@@ -21,6 +21,7 @@ _RESNET: Rules = (
     (r'^bn1\.', 'backbone.stem.1.'),
     (r'^layer([1-4])\.', lambda m: f'backbone.layers.{int(m[1]) - 1}.'),
 )
+_WITHOUT_HEADS = ('backbone.', 'neck.')
 _HEADS = {'hm': 'heatmap', 'reg': 'offset', 'face_hm': 'face_center'}
 _HOURGLASS = {
     **{'pre': 'backbone.stem', 'kps': 'backbone.hourglasses', 'cnvs': 'backbone.outs'},
@@ -107,13 +108,16 @@ class Conversion:
     dropped: dict[str, str] = field(default_factory=dict)
 
 
-def convert_weights(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], original: str = 'auto') -> Conversion:
+def convert_weights(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], original: str = 'auto', heads: bool = True
+) -> Conversion:
     """Give an original's weights our names.
 
     Args:
         state: the original's state dict; all names may begin with `module.`.
         wanted: state dict of the network that shall take them; only names and shapes matter.
         original: key of `ORIGINALS`, or 'auto': told from the names.
+        heads: False takes backbone and neck alone, for instance of a CenterNet that was trained to detect objects.
 
     Raises:
         UserError: tensors of the file have no place in the network, some of the network's are not in the file, or
@@ -126,8 +130,9 @@ def convert_weights(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], o
     unknown, shapes, seen = [], [], set()
     for name, (ours, why) in _rename(state, ORIGINALS[original]).items():
         value = state[name]
-        if why:
-            done.dropped[name] = why
+        left_out = why or ('' if heads or ours.startswith(_WITHOUT_HEADS) else 'a head, not asked for')
+        if left_out:
+            done.dropped[name] = left_out
             continue
         if ours not in wanted or ours in seen:
             unknown.append(name)
@@ -145,7 +150,11 @@ def convert_weights(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], o
     # Files from before torch 0.4.1 have no such count.
     counts = [ours for ours in wanted if ours not in seen and ours.endswith('num_batches_tracked')]
     done.state_dict.update({ours: torch.zeros((), dtype=torch.int64) for ours in counts})
-    missing = [ours for ours in wanted if ours not in seen and ours not in counts]
+    missing = [
+        ours
+        for ours in wanted
+        if ours not in seen and ours not in counts and (heads or ours.startswith(_WITHOUT_HEADS))
+    ]
     problems = [
         f'{len(names)} tensors {what}: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
         for what, names in (
