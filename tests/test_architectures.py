@@ -313,6 +313,10 @@ def test_timm_errors_say_what_to_do(tmp_path, monkeypatch):
     torch.save({'a.weight': torch.zeros(1)}, tmp_path / 'other.pth')
     with pytest.raises(UserError, match="not a state dict of timm's mobilenetv3"):
         TimmBackbone('mobilenetv3_small_050', str(tmp_path / 'other.pth'))
+    half = {k: v for k, v in timm.create_model('mobilenetv3_small_050').state_dict().items() if 'blocks.3' not in k}
+    torch.save(half, tmp_path / 'half.pth')
+    with pytest.raises(UserError, match=r'it lacks blocks\.3\.0\.'):
+        TimmBackbone('mobilenetv3_small_050', str(tmp_path / 'half.pth'))
     create = timm.create_model
 
     def offline(name, pretrained=False, **options):
@@ -347,6 +351,12 @@ def test_timm_weights_from_a_file(name, tmp_path):
     with torch.no_grad():
         features = backbone(torch.zeros(1, 3, size, size))
     assert features.shape == (1, backbone.out_channels, size // backbone.stride, size // backbone.stride)
+
+
+def test_a_timm_network_for_one_size_says_so():
+    backbone = TimmBackbone('swin_tiny_patch4_window7_224', None)
+    with pytest.raises(UserError, match=r'swin_tiny_patch4_window7_224 of timm does not take 64 x 32 px'):
+        backbone(torch.zeros(1, 3, 32, 64))
 
 
 def test_landmark_maps_begin_near_zero():

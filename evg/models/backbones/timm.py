@@ -34,6 +34,7 @@ class TimmBackbone(nn.Module):
             ) from None
         if not timm.is_model(name):
             raise UserError(f'timm has no network {name!r}{did_you_mean(name, timm.list_models())}')
+        self.name = name
         self.net = _create(timm, name, pretrained, out_index)
         info: Any = self.net.feature_info
         self.out_channels = info.channels()[-1]
@@ -44,7 +45,15 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, out_channels, H / stride, W / stride)."""
-        features = self.net(images)[0]
+        try:
+            features = self.net(images)[0]
+        except AssertionError as error:
+            # Transformers with windows or learnt positions are built for one size.
+            width, height = images.shape[3], images.shape[2]
+            raise UserError(
+                f'{self.name} of timm does not take {width} x {height} px ({error}): choose input_frame.size so, or a '
+                'network of convolutions'
+            ) from error
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
@@ -53,11 +62,16 @@ def _create(timm: ModuleType, name: str, pretrained: str | None, out_index: int)
     options: dict = dict(features_only=True, out_indices=(out_index,))
     if pretrained not in (None, 'imagenet'):
         state = read_state_dict(Path(pretrained))
+        # timm drops what features do not need and says nothing of what it does not find.
         with torch.device('meta'):
-            known = timm.create_model(name).state_dict().keys()
-        # timm adapts old names and drops what features do not need, without a word about what it did not find.
-        if len(state.keys() & known) < len(known) / 2:
-            raise UserError(f"{pretrained} is not a state dict of timm's {name}: it has {', '.join([*state][:3])}, ...")
+            wanted, whole = (timm.create_model(name, **more).state_dict() for more in ({'num_classes': 0}, {}))
+        missing = [key for key in wanted if key not in state and not key.endswith('num_batches_tracked')]
+        # It knows the old names of some networks: as many names of the file may stand for them.
+        if len(missing) > min(len(wanted) / 2, len(state.keys() - whole.keys())):
+            raise UserError(
+                f"{pretrained} is not a state dict of timm's {name}: it lacks {', '.join(missing[:3])} "
+                f'({len(missing)} in all), has {", ".join([*state][:3])}, ...'
+            )
         options['pretrained_cfg_overlay'] = dict(state_dict=state)
     try:
         return timm.create_model(name, pretrained=pretrained is not None, **options)
