@@ -160,6 +160,12 @@ def test_what_a_run_watches_is_measured(path):
 
 
 @pytest.mark.parametrize('path', CONFIGS)
+def test_the_learning_rate_is_for_the_batch_of_the_config(path):
+    cfg = load_config(ROOT / path)
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
+
+
+@pytest.mark.parametrize('path', CONFIGS)
 def test_synthetic_twins_differ_only_in_data(path):
     if '_synth_' not in path or 'nano' in path:
         return

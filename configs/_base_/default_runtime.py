@@ -44,7 +44,7 @@ custom_hooks = [
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 log_level = 'INFO'
-# For --auto-scale-lr: the learning rates of the schedules are for this batch, of all processes together.
+# For --auto-scale-lr: the config's learning rate is for this batch, of all processes together.
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 load_from = None
 resume = False

@@ -17,5 +17,6 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=32, num_workers=1)
+auto_scale_lr = dict(base_batch_size=32)
 val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)

@@ -8,3 +8,4 @@ _base_ = [
 ]
 pog_weight = 0.1
 train_dataloader = dict(batch_size=108)
+auto_scale_lr = dict(base_batch_size=108)

@@ -7,3 +7,4 @@ _base_ = [
     '../_base_/models/ctdet_gaze.py',
 ]
 train_dataloader = dict(batch_size=108)
+auto_scale_lr = dict(base_batch_size=108)

@@ -11,4 +11,5 @@ codec = dict(eye=dict(normaliser='@normalise.normaliser', pupil_depth_mm=10.45, 
 preprocessor = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 photometric = dict(_delete_=True, type='Blur', prob=0.5)
 train_dataloader = dict(batch_size=32)
+auto_scale_lr = dict(base_batch_size=32)
 val_evaluator = [dict(type='LandmarkError'), dict(type='GazeError')]

@@ -8,4 +8,5 @@ _base_ = [
 labels = 'landmarks'
 photometric = dict(_delete_=True, type='Blur', prob=0.5)
 train_dataloader = dict(batch_size=32)
+auto_scale_lr = dict(base_batch_size=32)
 val_evaluator = [dict(type='LandmarkError')]

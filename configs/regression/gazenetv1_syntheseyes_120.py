@@ -8,3 +8,4 @@ _base_ = [
 gaze_frame = 'camera'
 model = dict(backbone=dict(_delete_=True, type='GazeNet', input_size='@input_frame.size'))
 train_dataloader = dict(batch_size=32)
+auto_scale_lr = dict(base_batch_size=32)

@@ -8,5 +8,6 @@ _base_ = [
 train_cfg = dict(max_epochs=6)
 model = dict(backbone=dict(_delete_=True, type='NanoNet'))
 train_dataloader = dict(batch_size=32, num_workers=1)
+auto_scale_lr = dict(base_batch_size=32)
 val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)

@@ -7,3 +7,4 @@ _base_ = [
 ]
 model = dict(backbone=dict(depth=50))
 train_dataloader = dict(batch_size=50)
+auto_scale_lr = dict(base_batch_size=50)

@@ -8,3 +8,4 @@ _base_ = [
 gaze_frame = 'line_of_sight'
 input_frame = dict(size=(448, 448))
 train_dataloader = dict(batch_size=16)
+auto_scale_lr = dict(base_batch_size=16)

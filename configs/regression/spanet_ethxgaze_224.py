@@ -8,3 +8,4 @@ _base_ = [
 model = dict(backbone=dict(_delete_=True, type='SpaNet'))
 preprocessor = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 train_dataloader = dict(batch_size=8)
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,4 +1,4 @@
-# EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: eve_eye.py.
+# EVE's frames (see eve.py) as face patches, normalised on the fly as ETH-XGaze's; eyes: the overrides of synth_eye.py.
 _base_ = ['./loaders.py', './patches.py']
 data_root = 'data/eve'
 splits = dict(test='val')
