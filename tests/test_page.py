@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -185,6 +186,37 @@ def test_the_screen_is_asked_for_checked_and_remembered(live):
     page.reload()
     live.connected()
     live.shows('screen-summary', '342 x 193')
+
+
+@pytest.mark.parametrize(
+    ('stored', 'shown'),
+    [
+        # What an older page left when the card was checked before the server's first word.
+        ({'kind': 'width', 'width': 320, 'above': None, 'right': None, 'front': None, 'tilt': None}, '320 x 180'),
+        ({'kind': 'feet', 'width': 320, 'above': '5', 'right': 'x', 'front': {}, 'tilt': [0]}, '320 x 180'),
+        ({'kind': 'diagonal', 'width': '320', 'above': 5}, '340 x 191'),
+        ([1, 2], '340 x 191'),
+        (None, '340 x 191'),
+    ],
+)
+def test_damaged_numbers_of_the_screen_are_made_good(live, stored, shown):
+    live.page.evaluate("(stored) => localStorage.setItem('evg-screen', JSON.stringify(stored))", stored)
+    live.page.reload()
+    live.start_camera()
+    live.shows('screen-summary', shown)
+    assert live.page.input_value('#size-kind') in ('width', 'diagonal')
+    live.shows('camera-facts', 'found')  # pictures are sent and answered
+    live.page.click('#live')
+    live.shows('stage-keys', '1 to 9')
+
+
+def test_the_screen_is_not_asked_for_before_the_server_has_proposed_one(live):
+    opened = threading.Event()
+    live.page.route_web_socket('**/v1/stream', lambda _: opened.set())  # the socket is open and says nothing
+    live.page.reload()
+    live.until(opened.is_set)
+    for name in ('card-check', 'size-kind'):
+        assert live.page.locator(f'#{name}').is_disabled()
 
 
 def test_leaving_the_dots_leaves_everything_as_it_was(live):

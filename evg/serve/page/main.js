@@ -44,7 +44,7 @@ async function greet(info) {
   fillOnce($('method'), info.methods, (name) => METHODS[name]?.[0] ?? name, usualMethod(Number($('points').value)));
   fillOnce($('filter'), info.filters, (name) => FILTERS[name] ?? name, 'average');
   describeMethod();
-  $('calibration-load').disabled = false;
+  for (const id of ['size-kind', 'card-check', 'calibration-load']) $(id).disabled = false;
   if (calibration) await calibration.bringBack().catch((error) => dropCalibration(error.message));
   allow();
 }
