@@ -263,6 +263,55 @@ def test_what_is_wrong_with_a_camera_is_said(live, name, words):
     assert live.page.locator('#camera-start').is_visible() and live.page.locator('#live').is_disabled()
 
 
+SLOW_CAMERA = """
+  window.given = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await ask(wanted);
+    given.push(stream);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return stream;
+  };
+"""
+RUNNING = "given.map((stream) => stream.getVideoTracks()[0].readyState === 'live')"
+
+
+def test_two_presses_start_one_camera_that_can_be_stopped(live):
+    page = live.page
+    page.context.add_init_script(SLOW_CAMERA)
+    page.reload()
+    live.connected()
+    page.evaluate("for (let i = 0; i < 2; i++) document.getElementById('camera-start').click()")
+    assert page.locator('#camera-start').is_disabled()
+    page.locator('#camera-stop').wait_for()
+    assert page.evaluate(RUNNING) == [True]
+    assert page.locator('#camera-message').is_hidden()
+    page.click('#camera-stop')
+    assert page.evaluate(RUNNING) == [False]
+    assert page.locator('#camera-start').is_enabled()
+
+
+def test_a_camera_whose_start_was_overtaken_is_let_go(live):
+    page = live.page
+    page.context.add_init_script(SLOW_CAMERA)
+    page.reload()
+    overtaken = """async (step) => {
+      given.length = 0;
+      const { Camera } = await import('/static/camera.js');
+      const camera = new Camera([document.createElement('video')], () => {});
+      const first = camera.start();
+      if (step === 'later') await new Promise((resolve) => setTimeout(resolve, 200)); // the first stream is on its way
+      const second = step === 'stop' ? camera.stop() : camera.start();
+      return [await first, await second];
+    }"""
+    assert page.evaluate(overtaken, 'at once') == [False, True]
+    assert page.evaluate(RUNNING) == [False, True]
+    assert page.evaluate(overtaken, 'later') == [False, True]
+    assert page.evaluate(RUNNING) == [False, True]
+    assert page.evaluate(overtaken, 'stop') == [False, None]
+    assert page.evaluate(RUNNING) == [False]
+
+
 def test_a_page_without_https_is_told_why_there_is_no_camera(live):
     live.page.evaluate("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
     live.page.click('#camera-start')

@@ -70,22 +70,30 @@ function allow() {
 async function startCamera(id = '') {
   say('camera-message');
   preview.hint('Waiting for the camera');
+  starting(true);
   try {
-    await camera.start(id);
+    if (!(await camera.start(id))) return; // it was stopped, or started anew, meanwhile
   } catch (error) {
     cameraOff(error.message);
     return;
   }
+  starting(false);
+  if (id && document.activeElement === document.body) $('camera-select').focus(); // lost while it was disabled
   preview.hint('');
-  const list = await Camera.list();
+  $('camera-start').hidden = true;
+  $('camera-stop').hidden = false;
+  allow();
   const { id: current } = camera.current;
+  const list = await Camera.list();
   const options = list.map(({ deviceId, label }, i) =>
     make('option', { value: deviceId, selected: deviceId === current }, label || `Camera ${i + 1}`));
   $('camera-select').replaceChildren(...options);
   $('camera-choice').hidden = list.length < 2;
-  $('camera-start').hidden = true;
-  $('camera-stop').hidden = false;
-  allow();
+}
+
+/** One start at a time. */
+function starting(underWay) {
+  for (const id of ['camera-start', 'camera-select']) $(id).disabled = underWay;
 }
 
 function cameraOff(words = '') {
@@ -94,6 +102,7 @@ function cameraOff(words = '') {
   preview.clear();
   preview.hint('No camera');
   say('camera-message', words);
+  starting(false);
   $('camera-start').hidden = false;
   $('camera-stop').hidden = true;
   allow();
