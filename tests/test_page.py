@@ -230,6 +230,81 @@ def test_leaving_the_dots_leaves_everything_as_it_was(live):
         assert not live.page.locator('#accuracy-message').is_visible()
 
 
+class Slow:
+    """Keeps the server's answers to `configure` from the page until they are released."""
+
+    def __init__(self, page):
+        self.held, self.holding, self.socket = [], True, None
+        page.route_web_socket('**/v1/stream', self.connect)
+
+    def connect(self, socket):
+        self.socket = socket
+        socket.connect_to_server().on_message(self.answer)
+
+    def answer(self, message):
+        if self.holding and json.loads(message).get('configured'):
+            self.held.append(message)
+        else:
+            self.socket.send(message)
+
+    def release(self):
+        self.holding = False
+        for message in self.held:
+            self.socket.send(message)
+        self.held.clear()
+
+
+@pytest.fixture
+def slow(live):
+    slow = Slow(live.page)
+    live.page.reload()
+    live.start_camera()
+    return slow
+
+
+PAINTED = """() => {
+  const { width, height } = document.getElementById('stage-canvas');
+  const context = document.getElementById('stage-canvas').getContext('2d');
+  return context.getImageData(0, 0, width, height).data.some((value) => value > 0);
+}"""
+
+
+@pytest.mark.parametrize('left', ['live', 'calibrate', 'accuracy'])
+def test_what_is_left_while_the_server_is_told_does_not_go_on(live, slow, camera, left):
+    page = live.page
+    looks_at(camera)(0.5, 0.5)
+    page.click(f'#{left}')
+    live.until(lambda: slow.held)
+    page.keyboard.press('q')
+    live.back()
+    slow.release()
+    page.wait_for_timeout(300)
+    assert page.locator('.dot').count() == 0
+    page.focus('summary')
+    page.keyboard.press(' ')  # nobody else waits for it
+    assert page.locator('details').get_attribute('open') is not None
+    page.click('#accuracy')
+    page.locator('[aria-label="Dot 1 of 15"]').wait_for()
+    page.wait_for_timeout(500)  # several results
+    assert page.locator('.dot').count() == 1 and not page.evaluate(PAINTED)
+    page.keyboard.press('q')
+    live.back()
+
+
+def test_what_was_left_does_not_end_what_came_after(live, slow):
+    live.page.click('#live')
+    live.until(lambda: slow.held)
+    live.page.keyboard.press('q')
+    live.back()
+    slow.holding = False
+    slow.held.clear()  # the first answer is lost
+    live.page.click('#accuracy')
+    live.page.locator('[aria-label="Dot 1 of 15"]').wait_for()
+    assert not live.page.locator('#live-message').text_content()
+    live.page.keyboard.press('q')
+    live.back()
+
+
 def test_a_person_who_is_not_seen_is_told(live, camera):
     live.start_camera()
     camera.show((0, 0, 0))

@@ -147,7 +147,7 @@ async function onStage(message, action) {
 async function calibrate() {
   await stage.open(DOT_KEYS);
   const screen = form.declare(stage.size);
-  await stream.configure({ screen });
+  await stage.until(stream.configure({ screen }));
   setCalibration(await Calibration.make(stage, stream, screen, Number($('points').value), $('method').value));
   stage.close();
 }
@@ -160,7 +160,7 @@ async function live() {
 async function accuracy() {
   await stage.open(DOT_KEYS);
   const screen = declared(stage.size);
-  await stream.configure({ screen, calibration: calibration?.id });
+  await stage.until(stream.configure({ screen, calibration: calibration?.id }));
   const facts = {
     date: new Date().toISOString(),
     calibration: calibration?.name ?? 'none',
