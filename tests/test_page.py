@@ -163,6 +163,49 @@ def test_a_calibration_is_kept_loaded_and_dropped(live, camera):
     live.shows('calibrate-message', 'This file is no calibration')
 
 
+OTHER_SETTINGS = """(changed) => {
+  const real = MediaStreamTrack.prototype.getSettings;
+  MediaStreamTrack.prototype.getSettings = function () { return { ...real.call(this), ...changed }; };
+}"""
+
+
+@pytest.mark.parametrize('changed', [{'deviceId': 'another'}, {'width': 320, 'height': 240}])
+def test_a_calibration_is_for_one_camera(live, camera, changed):
+    page = live.page
+
+    def again():
+        page.click('#camera-stop')
+        live.start_camera()
+        live.shows('camera-facts', 'found')
+
+    live.start_camera()
+    page.select_option('#points', '4')
+    page.click('#calibrate')
+    live.follow(4, looks_at(camera))
+    live.shows('calibrate-result', 'Affine, from 4 points')
+    told = live.text('calibrate-result')
+    with page.expect_download() as download:
+        page.click('#calibration-save')
+    file = download.value.path()
+    again()
+    assert live.text('calibrate-result') == told
+    page.evaluate(OTHER_SETTINGS, changed)
+    again()
+    live.shows('calibrate-message', 'Another camera')
+    assert live.text('calibrate-result') == ''
+    # The file tells no camera: it is for the one that runs, here the same but for what the browser says of it.
+    page.set_input_files('#calibration-file', file)
+    live.until(lambda: live.text('calibrate-result') == told)
+    again()
+    assert live.text('calibrate-result') == told
+    page.evaluate(OTHER_SETTINGS, {'deviceId': 'a third'})
+    page.click('#live')  # as when a tablet is turned: nothing was started anew
+    live.shows('stage-keys', '1 to 9')
+    page.keyboard.press('q')
+    live.back()
+    live.shows('calibrate-message', 'Another camera')
+
+
 def test_the_screen_is_asked_for_checked_and_remembered(live):
     page = live.page
     live.shows('screen-summary', '340 x 191')  # the server's width; the browser's screen has square pixels

@@ -83,6 +83,7 @@ async function startCamera(id = '') {
   $('camera-start').hidden = true;
   $('camera-stop').hidden = false;
   allow();
+  checkCamera();
   const { id: current } = camera.current;
   const list = await Camera.list();
   const options = list.map(({ deviceId, label }, i) =>
@@ -108,12 +109,20 @@ function cameraOff(words = '') {
   allow();
 }
 
+/** A calibration is for one camera. */
+function checkCamera() {
+  if (calibration && camera.current && !calibration.isOf(camera.current)) {
+    dropCalibration('Another camera, or another size of its pictures.');
+  }
+}
+
 /** The screen of a stage of this size; the one of the calibration where only a zoom has rounded it. */
 function declared(size) {
   const held = calibration?.screen.size_px;
   const near = held && held.every((length, i) => Math.abs(length - size[i]) <= 2);
   const screen = form.declare(near ? held : size);
   if (calibration && !calibration.fits(screen)) dropCalibration('It is for another screen.');
+  checkCamera();
   return screen;
 }
 
@@ -121,6 +130,7 @@ function setCalibration(made) {
   calibration = made;
   for (const id of ['calibration-save', 'calibration-forget']) $(id).hidden = !made;
   showCalibration(made);
+  checkCamera();
 }
 
 function dropCalibration(why) {
