@@ -220,6 +220,48 @@ def test_a_run_ends_with_whole_files_or_none(tmp_path, error, kept):
     assert sorted(p.name for p in tmp_path.iterdir()) == (['annotated.mp4', 'results.csv'] if kept else [])
 
 
+class Window:
+    """OpenCV's window, whose keys are pressed by a script; at each, the picture that was shown is kept."""
+
+    def __init__(self, monkeypatch, keys):
+        self.keys, self.shown, self.waits = list(keys), [], []
+        monkeypatch.setattr(cv2, 'imshow', lambda _, picture: self.shown.append(picture.copy()))
+        monkeypatch.setattr(cv2, 'waitKey', self.wait)
+        monkeypatch.setattr(cv2, 'destroyAllWindows', lambda: None)
+
+    def wait(self, ms):
+        self.waits.append(ms)
+        return ord(self.keys.pop(0))
+
+
+def pressed(monkeypatch, keys, kind='picture'):
+    """(pictures that were shown, how long each waited, results) of three frames of one person."""
+    window = Window(monkeypatch, keys)
+    frame = WORLD.frame(0, 0)
+    shots = (Shot(WORLD.frame(0, i).image, f'{i}.png') for i in range(3))
+    with GazePredictor('landmark', SCREEN, face=LabelledFaces(frame), camera=CAMERA) as predictor:
+        table = run_demo(Source(shots, kind), predictor, Overlay(), window=True)
+    assert not window.keys
+    return window.shown, window.waits, table.rows
+
+
+def test_a_key_redraws_a_picture_and_another_one_goes_on(monkeypatch):
+    shown, waits, rows = pressed(monkeypatch, 'viq')
+    assert (len(shown), waits, len(rows)) == (3, [0, 0, 0], 1)  # v and i redraw the first picture, q ends at it
+    plain, with_box, without_arrow = shown
+    box = (slice(None, 480), slice(None, 640))  # the frame, left of the side
+    assert (with_box[box] != plain[box]).any() and (without_arrow[box] != with_box[box]).any()
+    shown, _, rows = pressed(monkeypatch, 'vv n q')
+    assert len(shown) == 6 and [row['name'] for row in rows] == ['0.png', '1.png', '2.png']
+    np.testing.assert_array_equal(shown[2], shown[0])  # switched twice
+    assert (shown[3] != shown[2]).any()  # a space goes on to the second, where n takes the other arrow away
+
+
+def test_keys_do_not_hold_a_video(monkeypatch):
+    shown, waits, rows = pressed(monkeypatch, 'viv', 'video')
+    assert (len(shown), waits, len(rows)) == (3, [1, 1, 1], 3)
+
+
 def test_video_file_takes_other_sizes_and_refuses_folders_that_are_none(tmp_path):
     video = VideoFile(tmp_path / 'a' / 'v.mp4', 20)
     for size in ((61, 41), (122, 82)):

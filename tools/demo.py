@@ -1,8 +1,9 @@
 """See the gaze: python tools/demo.py IMAGE|VIDEO|DIR|camera:N|DATASET [--model MODEL] [--screen screen.json].
 
-In a window: i and n switch the arrows on frame and normalised face, v landmarks, f the speed; q ends. Without a display
-(or with --headless) an annotated video or pictures and a table of results are written. A prepared data set (a folder
-with index.parquet) is shown with the truth in red beside the prediction in yellow.
+In a window: i and n switch the arrows on frame and normalised face, v landmarks, f the speed; q ends, and any other key
+goes on to the next picture. Without a display (or with --headless) an annotated video or pictures and a table of
+results are written. A prepared data set (a folder with index.parquet) is shown with the truth in red beside the
+prediction in yellow.
 """
 
 import argparse

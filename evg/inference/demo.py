@@ -3,8 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def run_demo(
         overlay: what is drawn.
         out: folder of results.csv or results.parquet, and of annotated.mp4 or annotated pictures; None writes nothing.
         table: 'csv' or 'parquet'.
-        window: show a window, with the keys i, n, v, f and q.
+        window: show a window, with the keys i, n, v, f and q; any other key goes on to the next picture.
         calibration: applied to every result.
 
     Returns:
@@ -65,16 +66,14 @@ def run_demo(
     video = VideoFile(out / 'annotated.mp4', source.fps or _CAMERA_FPS) if out is not None and moving else None
     finished = False
     try:
-        for number, (name, picture) in enumerate(_views(source, predictor, overlay, results, calibration)):
+        for number, (name, draw) in enumerate(_views(source, predictor, overlay, results, calibration)):
+            picture = draw()
             if video is not None:
                 video.add(picture)
             elif out is not None:
                 save_image(out / f'{number:05d}_{_plain(name)}.jpg', picture)
-            if window:
-                cv2.imshow(_WINDOW, picture)
-                key = cv2.waitKey(1 if moving else 0) & 0xFF
-                if overlay.press(chr(key)):
-                    break
+            if window and not _show(picture, draw, overlay, moving):
+                break
         finished = True
     except KeyboardInterrupt:  # how a camera without a window is ended
         finished = True
@@ -88,14 +87,26 @@ def run_demo(
     return results
 
 
+def _show(picture: Image, draw: Callable[[], Image], overlay: Overlay, moving: bool) -> bool:
+    """Show a picture and take its key; one that does not move stays while keys switch the overlay. False ends."""
+    while True:
+        cv2.imshow(_WINDOW, picture)
+        before = replace(overlay)
+        if overlay.press(chr(cv2.waitKey(1 if moving else 0) & 0xFF)):
+            return False
+        if moving or overlay == before:
+            return True
+        picture = draw()
+
+
 def _views(
     source: Source,
     predictor: GazePredictor,
     overlay: Overlay,
     table: ResultTable,
     calibration: Calibration | None,
-) -> Iterator[tuple[str, Image]]:
-    """(name, picture) of each frame; its results are added to the table."""
+) -> Iterator[tuple[str, Callable[[], Image]]]:
+    """Of each frame its name, and what draws it as the overlay is then; its results are added to the table."""
     declared, fps, since = predictor.camera, None, time.perf_counter()
     patch = None if predictor.network is None else predictor.network.file.patch
     try:
@@ -112,7 +123,7 @@ def _views(
             camera = predictor.camera_for(shot.image)
             shown = replace(shot, image=camera.undistort(shot.image))
             normaliser = NORMALISED if patch is None else patch.normaliser
-            yield shot.name, view(shown, found, camera, screen, overlay, fps, normaliser)
+            yield shot.name, partial(view, shown, found, camera, screen, overlay, fps, normaliser)
     finally:
         predictor.camera = declared
 
