@@ -15,8 +15,11 @@ from test_inference_predictor import CAMERA, SCREEN, WORLD, LabelledFaces
 from evg.datasets.index import read_index
 from evg.errors import UserError
 from evg.inference import GazePredictor, GazeResult, Screen
+from evg.inference.calibration import CalibrationSample, fit_calibration
 from evg.inference.demo import check_frames, run_demo
 from evg.inference.draw import NORMALISED, Overlay, draw_frame, draw_normalised, view
+from evg.inference.filters import Gate
+from evg.inference.landmark_model import VERSION
 from evg.inference.records import COLUMNS, ResultTable, VideoFile
 from evg.inference.sources import RigScreen, Shot, Source, open_source
 from evg.visualization import GT, PRED
@@ -260,6 +263,57 @@ def test_a_key_redraws_a_picture_and_another_one_goes_on(monkeypatch):
 def test_keys_do_not_hold_a_video(monkeypatch):
     shown, waits, rows = pressed(monkeypatch, 'viv', 'video')
     assert (len(shown), waits, len(rows)) == (3, [1, 1, 1], 3)
+
+
+def test_a_low_score_counts_as_not_seen(tmp_path):
+    frame = WORLD.frame(0, 0)
+
+    def rows(gate=None):
+        with GazePredictor('landmark', SCREEN, face=LabelledFaces(frame), camera=CAMERA) as predictor:
+            source = Source(iter([Shot(frame.image, 'a', truth_px=np.zeros(2))]), 'picture')
+            return run_demo(source, predictor, Overlay(landmarks=True), tmp_path, gate=gate).rows
+
+    def yellow():
+        side = cv2.imread(str(tmp_path / '00000_a.jpg'))[:, 640:]
+        return painted(side, PRED)
+
+    (seen,), with_point = rows(), yellow()
+    assert seen['found'] and with_point is not None and 0 < seen['score'] < 1
+    (passed,) = rows(Gate(seen['score'], 0))
+    assert passed['found'] and passed['gaze_x'] == seen['gaze_x']
+    table = rows(Gate(seen['score'] + 1e-6, 0))
+    (low,) = table
+    assert (low['found'], low['reason'], low['on_screen'], low['score']) == (False, 'low score', False, seen['score'])
+    gone = ('gaze_x', 'pitch_rad', 'plane_u_mm', 'screen_x_px', 'error_px', 'error_deg')
+    assert [low[name] for name in gone] == [None] * len(gone)
+    assert (low['box_x1_px'], low['origin_z_mm']) == (seen['box_x1_px'], seen['origin_z_mm'])
+    assert yellow() is None
+
+
+def test_nothing_of_a_result_that_is_not_found_is_drawn_as_a_prediction():
+    shot = Shot(np.zeros((240, 320, 3), np.uint8))
+    unseen = GazeResult(False, 'low score', origin_mm=np.array([0, 0, 600.0]))
+    assert not draw_frame(shot, [unseen], CAMERA, SCREEN, Overlay()).any()
+    without_vector = GazeResult(True, origin_mm=np.array([0, 0, 600.0]))
+    assert painted(draw_frame(shot, [without_vector], CAMERA, SCREEN, Overlay()), PRED) is not None
+
+
+def test_demo_gates_by_score_and_keeps_calibrations_from_data_sets(tmp_path, video, synth_close):
+    options = ['--headless', '--count', 2, '--out', tmp_path / 'out']
+    done = run_tool('demo', video, *options, '--min-score', 1, env=FACES)
+    assert '2 frames, a gaze in 0 of them' in done.stdout
+    done = run_tool('demo', video, *options, '--min-score', 1.5, code=2, env=FACES)
+    assert done.stderr == 'error: --min-score must be from 0 to 1, not 1.5\n'
+    answer = GazeResult(True, screen_px=np.array([900.0, 500.0]), plane_mm=np.zeros(2))
+    screen = Screen.from_diagonal()
+    sample = CalibrationSample((960.0, 540.0), answer)
+    # The demo's own model, screen and camera: nothing else is wrong with it.
+    made = fit_calibration([sample], screen, 'translation', f'landmark-{VERSION}-mediapipe')
+    made.save(tmp_path / 'me.json')
+    calibrated = [*options, '--calibration', tmp_path / 'me.json']
+    assert 'a gaze in 2' in run_tool('demo', video, *calibrated, env=FACES).stdout
+    done = run_tool('demo', synth_close, *calibrated, code=2, env=FACES)
+    assert 'a data set has its own: leave --calibration out' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_video_file_takes_other_sizes_and_refuses_folders_that_are_none(tmp_path):

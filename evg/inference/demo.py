@@ -13,8 +13,10 @@ import cv2
 from evg.errors import UserError
 from evg.inference.calibration import Calibration
 from evg.inference.draw import NORMALISED, Image, Overlay, view
+from evg.inference.filters import Gate
 from evg.inference.predictor import GazePredictor
 from evg.inference.records import ResultTable, VideoFile
+from evg.inference.result import GazeResult
 from evg.inference.sources import Source
 from evg.visualization import save_image
 
@@ -43,6 +45,7 @@ def run_demo(
     table: str = 'csv',
     window: bool = False,
     calibration: Calibration | None = None,
+    gate: Gate | None = None,
 ) -> ResultTable:
     """Go through a source until it ends, or 'q' or Ctrl-C.
 
@@ -54,6 +57,7 @@ def run_demo(
         table: 'csv' or 'parquet'.
         window: show a window, with the keys i, n, v, f and q; any other key goes on to the next picture.
         calibration: applied to every result.
+        gate: results whose score it refuses count as not seen: face and score stay, gaze and point go.
 
     Returns:
         The results.
@@ -66,7 +70,7 @@ def run_demo(
     video = VideoFile(out / 'annotated.mp4', source.fps or _CAMERA_FPS) if out is not None and moving else None
     finished = False
     try:
-        for number, (name, draw) in enumerate(_views(source, predictor, overlay, results, calibration)):
+        for number, (name, draw) in enumerate(_views(source, predictor, overlay, results, calibration, gate)):
             picture = draw()
             if video is not None:
                 video.add(picture)
@@ -105,6 +109,7 @@ def _views(
     overlay: Overlay,
     table: ResultTable,
     calibration: Calibration | None,
+    gate: Gate | None,
 ) -> Iterator[tuple[str, Callable[[], Image]]]:
     """Of each frame its name, and what draws it as the overlay is then; its results are added to the table."""
     declared, fps, since = predictor.camera, None, time.perf_counter()
@@ -116,6 +121,8 @@ def _views(
             found = predictor.predict(shot.image, shot.time_ms, screen)
             if calibration is not None:
                 found = [calibration.apply(result) for result in found]
+            if gate is not None:
+                found = [_not_seen(result) if gate.reason(result) == 'low score' else result for result in found]
             table.add(shot, found, screen)
             if number % _EVERY == _EVERY - 1:
                 now = time.perf_counter()
@@ -126,6 +133,12 @@ def _views(
             yield shot.name, partial(view, shown, found, camera, screen, overlay, fps, normaliser)
     finally:
         predictor.camera = declared
+
+
+def _not_seen(result: GazeResult) -> GazeResult:
+    """What is left of a result of a low score."""
+    unseen = replace(result, found=False, reason='low score', gaze=None, gaze_normalised=None, gaze_frame='')
+    return replace(unseen, plane_mm=None, screen_px=None, on_screen=False)
 
 
 def _plain(name: str) -> str:
