@@ -1,5 +1,6 @@
 """The real front ends on a real photograph and on synthetic faces. Their model files are in EVG_TEST_MODELS."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -126,19 +127,23 @@ def test_a_missing_model_tells_how_to_get_it(scheme, tmp_path, monkeypatch):
     assert all(part in told for part in (source.file, source.url, source.sha256, str(tmp_path / 'mine')))
     # The command does what it says, here with a file in place of the server's.
     (tmp_path / 'fake').write_bytes(b'x')
+    path = tmp_path / '.cache' / 'evg' / source.file
     command = re.search(r'by: (mkdir.*)$', told)[1].replace(source.url, (tmp_path / 'fake').as_uri())
     done = subprocess.run(['bash', '-c', command], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and 'FAILED' in done.stdout  # not the file of that sha256
-    assert (tmp_path / '.cache' / 'evg' / source.file).read_bytes() == b'x'
-    assert model_file(scheme) == tmp_path / '.cache' / 'evg' / source.file
+    assert not path.exists()
+    with pytest.raises(UserError, match='is not in'):
+        model_file(scheme)
+    right = command.replace(source.sha256, hashlib.sha256(b'x').hexdigest())
+    subprocess.run(['bash', '-c', right], capture_output=True, check=True)
+    assert path.read_bytes() == b'x' and list(path.parent.iterdir()) == [path]
+    assert model_file(scheme) == path
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / source.file).write_bytes(b'y')
     assert model_file(scheme) == tmp_path / 'mine' / source.file
 
 
 def test_the_test_models_are_the_published_files():
-    import hashlib  # noqa: PLC0415
-
     for scheme, path in FILES.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == SOURCES[scheme].sha256
 
