@@ -376,4 +376,8 @@ def test_make_screen_needs_a_size(tmp_path):
     path = tmp_path / 'screen.json'
     for options in (['--width-mm', -3], ['--display', '--size-px', 10, 10], ['--diagonal', -1]):
         run_tool('make_screen', path, *options, code=2)
+    for size in ([0, 1080], [1920, 0], [-1920, 1080], ['nan', 1080]):
+        for how in (['--width-mm', 344], ['--size-mm', 344, 193], ['--diagonal', 15.6]):
+            done = run_tool('make_screen', path, *how, '--size-px', *size, code=2)
+            assert done.stderr.startswith('error: --size-px must be two positive numbers of px')
     assert not path.exists()
