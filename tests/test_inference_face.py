@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import skimage.data
 from conftest import ROOT
+from model_folders import model_folder, network
 
 from evg.errors import UserError
 from evg.inference import Camera, GazePredictor, Screen
@@ -86,6 +87,28 @@ def test_the_landmark_model_sees_where_the_photograph_looks(photograph):
     assert np.degrees(np.arccos(mirrored.gaze @ (result.gaze * (-1, 1, 1)))) < 9
     np.testing.assert_allclose(mirrored.origin_mm, result.origin_mm * (-1, 1, 1), atol=15)
     assert (nothing.found, nothing.reason) == (False, 'no face')
+
+
+def test_yunet_gives_a_network_of_face_patches_the_face_of_the_photograph(photograph, yunet, tmp_path):
+    folder = model_folder(tmp_path, *network('configs/regression/nano_synth_96.py'))  # random weights
+    with GazePredictor(folder, SCREEN, face=yunet) as predictor:
+        assert predictor.identity.endswith('-yunet')
+        (result,) = predictor.predict(photograph)
+    assert result.found and (result.landmarks_px.shape, result.eyes_open) == ((5, 2), None)
+    for points in (result.landmarks_px, [*PUPILS, NOSE], [result.face_center_px]):
+        assert (points > result.face_box_px[:2]).all() and (points < result.face_box_px[2:]).all()
+    # The gaze is the network's own, turned back from the patch by hand: its z axis leads to the face, its x axis is as
+    # level as the head's (Zhang et al. 2018).
+    z = result.origin_mm / np.linalg.norm(result.origin_mm)
+    y = np.cross(z, result.head_rotation[:, 0])
+    y /= np.linalg.norm(y)
+    own = np.stack([np.cross(y, z), y, z]).T @ result.gaze_normalised
+    np.testing.assert_allclose(result.gaze, own, atol=1e-9)
+    assert np.linalg.norm(result.gaze) == pytest.approx(1)
+    # The face is upright, nearly from the front, left of the middle and above it. Pupils that are 63 mm apart in truth
+    # and 42 px in the picture, at a focal length of 256 / tan 30 degrees = 443 px, are 660 mm away.
+    assert np.degrees(np.arccos(result.head_rotation.diagonal())).max() < 25
+    assert (result.origin_mm[:2] < 0).all() and result.origin_mm[2] == pytest.approx(660, rel=0.15)
 
 
 def test_the_landmark_model_on_synthetic_faces():
