@@ -15,8 +15,11 @@ from test_inference_predictor import CAMERA, SCREEN, WORLD, LabelledFaces
 from evg.datasets.index import read_index
 from evg.errors import UserError
 from evg.inference import GazePredictor, GazeResult, Screen
+from evg.inference.calibration import CalibrationSample, fit_calibration
 from evg.inference.demo import check_frames, run_demo
 from evg.inference.draw import NORMALISED, Overlay, draw_frame, draw_normalised, view
+from evg.inference.filters import Gate
+from evg.inference.landmark_model import VERSION
 from evg.inference.records import COLUMNS, ResultTable, VideoFile
 from evg.inference.sources import RigScreen, Shot, Source, open_source
 from evg.visualization import GT, PRED
@@ -220,6 +223,99 @@ def test_a_run_ends_with_whole_files_or_none(tmp_path, error, kept):
     assert sorted(p.name for p in tmp_path.iterdir()) == (['annotated.mp4', 'results.csv'] if kept else [])
 
 
+class Window:
+    """OpenCV's window, whose keys are pressed by a script; at each, the picture that was shown is kept."""
+
+    def __init__(self, monkeypatch, keys):
+        self.keys, self.shown, self.waits = list(keys), [], []
+        monkeypatch.setattr(cv2, 'imshow', lambda _, picture: self.shown.append(picture.copy()))
+        monkeypatch.setattr(cv2, 'waitKey', self.wait)
+        monkeypatch.setattr(cv2, 'destroyAllWindows', lambda: None)
+
+    def wait(self, ms):
+        self.waits.append(ms)
+        return ord(self.keys.pop(0))
+
+
+def pressed(monkeypatch, keys, kind='picture'):
+    """(pictures that were shown, how long each waited, results) of three frames of one person."""
+    window = Window(monkeypatch, keys)
+    frame = WORLD.frame(0, 0)
+    shots = (Shot(WORLD.frame(0, i).image, f'{i}.png') for i in range(3))
+    with GazePredictor('landmark', SCREEN, face=LabelledFaces(frame), camera=CAMERA) as predictor:
+        table = run_demo(Source(shots, kind), predictor, Overlay(), window=True)
+    assert not window.keys
+    return window.shown, window.waits, table.rows
+
+
+def test_a_key_redraws_a_picture_and_another_one_goes_on(monkeypatch):
+    shown, waits, rows = pressed(monkeypatch, 'viq')
+    assert (len(shown), waits, len(rows)) == (3, [0, 0, 0], 1)  # v and i redraw the first picture, q ends at it
+    plain, with_box, without_arrow = shown
+    box = (slice(None, 480), slice(None, 640))  # the frame, left of the side
+    assert (with_box[box] != plain[box]).any() and (without_arrow[box] != with_box[box]).any()
+    shown, _, rows = pressed(monkeypatch, 'vv n q')
+    assert len(shown) == 6 and [row['name'] for row in rows] == ['0.png', '1.png', '2.png']
+    np.testing.assert_array_equal(shown[2], shown[0])  # switched twice
+    assert (shown[3] != shown[2]).any()  # a space goes on to the second, where n takes the other arrow away
+
+
+def test_keys_do_not_hold_a_video(monkeypatch):
+    shown, waits, rows = pressed(monkeypatch, 'viv', 'video')
+    assert (len(shown), waits, len(rows)) == (3, [1, 1, 1], 3)
+
+
+def test_a_low_score_counts_as_not_seen(tmp_path):
+    frame = WORLD.frame(0, 0)
+
+    def rows(gate=None):
+        with GazePredictor('landmark', SCREEN, face=LabelledFaces(frame), camera=CAMERA) as predictor:
+            source = Source(iter([Shot(frame.image, 'a', truth_px=np.zeros(2))]), 'picture')
+            return run_demo(source, predictor, Overlay(landmarks=True), tmp_path, gate=gate).rows
+
+    def yellow():
+        side = cv2.imread(str(tmp_path / '00000_a.jpg'))[:, 640:]
+        return painted(side, PRED)
+
+    (seen,), with_point = rows(), yellow()
+    assert seen['found'] and with_point is not None and 0 < seen['score'] < 1
+    (passed,) = rows(Gate(seen['score'], 0))
+    assert passed['found'] and passed['gaze_x'] == seen['gaze_x']
+    table = rows(Gate(seen['score'] + 1e-6, 0))
+    (low,) = table
+    assert (low['found'], low['reason'], low['on_screen'], low['score']) == (False, 'low score', False, seen['score'])
+    gone = ('gaze_x', 'pitch_rad', 'plane_u_mm', 'screen_x_px', 'error_px', 'error_deg')
+    assert [low[name] for name in gone] == [None] * len(gone)
+    assert (low['box_x1_px'], low['origin_z_mm']) == (seen['box_x1_px'], seen['origin_z_mm'])
+    assert yellow() is None
+
+
+def test_nothing_of_a_result_that_is_not_found_is_drawn_as_a_prediction():
+    shot = Shot(np.zeros((240, 320, 3), np.uint8))
+    unseen = GazeResult(False, 'low score', origin_mm=np.array([0, 0, 600.0]))
+    assert not draw_frame(shot, [unseen], CAMERA, SCREEN, Overlay()).any()
+    without_vector = GazeResult(True, origin_mm=np.array([0, 0, 600.0]))
+    assert painted(draw_frame(shot, [without_vector], CAMERA, SCREEN, Overlay()), PRED) is not None
+
+
+def test_demo_gates_by_score_and_keeps_calibrations_from_data_sets(tmp_path, video, synth_close):
+    options = ['--headless', '--count', 2, '--out', tmp_path / 'out']
+    done = run_tool('demo', video, *options, '--min-score', 1, env=FACES)
+    assert '2 frames, a gaze in 0 of them' in done.stdout
+    done = run_tool('demo', video, *options, '--min-score', 1.5, code=2, env=FACES)
+    assert done.stderr == 'error: --min-score must be from 0 to 1, not 1.5\n'
+    answer = GazeResult(True, screen_px=np.array([900.0, 500.0]), plane_mm=np.zeros(2))
+    screen = Screen.from_diagonal()
+    sample = CalibrationSample((960.0, 540.0), answer)
+    # The demo's own model, screen and camera: nothing else is wrong with it.
+    made = fit_calibration([sample], screen, 'translation', f'landmark-{VERSION}-mediapipe')
+    made.save(tmp_path / 'me.json')
+    calibrated = [*options, '--calibration', tmp_path / 'me.json']
+    assert 'a gaze in 2' in run_tool('demo', video, *calibrated, env=FACES).stdout
+    done = run_tool('demo', synth_close, *calibrated, code=2, env=FACES)
+    assert 'a data set has its own: leave --calibration out' in done.stderr and 'Traceback' not in done.stderr
+
+
 def test_video_file_takes_other_sizes_and_refuses_folders_that_are_none(tmp_path):
     video = VideoFile(tmp_path / 'a' / 'v.mp4', 20)
     for size in ((61, 41), (122, 82)):
@@ -280,4 +376,8 @@ def test_make_screen_needs_a_size(tmp_path):
     path = tmp_path / 'screen.json'
     for options in (['--width-mm', -3], ['--display', '--size-px', 10, 10], ['--diagonal', -1]):
         run_tool('make_screen', path, *options, code=2)
+    for size in ([0, 1080], [1920, 0], [-1920, 1080], ['nan', 1080]):
+        for how in (['--width-mm', 344], ['--size-mm', 344, 193], ['--diagonal', 15.6]):
+            done = run_tool('make_screen', path, *how, '--size-px', *size, code=2)
+            assert done.stderr.startswith('error: --size-px must be two positive numbers of px')
     assert not path.exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -162,6 +163,49 @@ def test_a_calibration_is_kept_loaded_and_dropped(live, camera):
     live.shows('calibrate-message', 'This file is no calibration')
 
 
+OTHER_SETTINGS = """(changed) => {
+  const real = MediaStreamTrack.prototype.getSettings;
+  MediaStreamTrack.prototype.getSettings = function () { return { ...real.call(this), ...changed }; };
+}"""
+
+
+@pytest.mark.parametrize('changed', [{'deviceId': 'another'}, {'width': 320, 'height': 240}])
+def test_a_calibration_is_for_one_camera(live, camera, changed):
+    page = live.page
+
+    def again():
+        page.click('#camera-stop')
+        live.start_camera()
+        live.shows('camera-facts', 'found')
+
+    live.start_camera()
+    page.select_option('#points', '4')
+    page.click('#calibrate')
+    live.follow(4, looks_at(camera))
+    live.shows('calibrate-result', 'Affine, from 4 points')
+    told = live.text('calibrate-result')
+    with page.expect_download() as download:
+        page.click('#calibration-save')
+    file = download.value.path()
+    again()
+    assert live.text('calibrate-result') == told
+    page.evaluate(OTHER_SETTINGS, changed)
+    again()
+    live.shows('calibrate-message', 'Another camera')
+    assert live.text('calibrate-result') == ''
+    # The file tells no camera: it is for the one that runs, here the same but for what the browser says of it.
+    page.set_input_files('#calibration-file', file)
+    live.until(lambda: live.text('calibrate-result') == told)
+    again()
+    assert live.text('calibrate-result') == told
+    page.evaluate(OTHER_SETTINGS, {'deviceId': 'a third'})
+    page.click('#live')  # as when a tablet is turned: nothing was started anew
+    live.shows('stage-keys', '1 to 9')
+    page.keyboard.press('q')
+    live.back()
+    live.shows('calibrate-message', 'Another camera')
+
+
 def test_the_screen_is_asked_for_checked_and_remembered(live):
     page = live.page
     live.shows('screen-summary', '340 x 191')  # the server's width; the browser's screen has square pixels
@@ -187,6 +231,37 @@ def test_the_screen_is_asked_for_checked_and_remembered(live):
     live.shows('screen-summary', '342 x 193')
 
 
+@pytest.mark.parametrize(
+    ('stored', 'shown'),
+    [
+        # What an older page left when the card was checked before the server's first word.
+        ({'kind': 'width', 'width': 320, 'above': None, 'right': None, 'front': None, 'tilt': None}, '320 x 180'),
+        ({'kind': 'feet', 'width': 320, 'above': '5', 'right': 'x', 'front': {}, 'tilt': [0]}, '320 x 180'),
+        ({'kind': 'diagonal', 'width': '320', 'above': 5}, '340 x 191'),
+        ([1, 2], '340 x 191'),
+        (None, '340 x 191'),
+    ],
+)
+def test_damaged_numbers_of_the_screen_are_made_good(live, stored, shown):
+    live.page.evaluate("(stored) => localStorage.setItem('evg-screen', JSON.stringify(stored))", stored)
+    live.page.reload()
+    live.start_camera()
+    live.shows('screen-summary', shown)
+    assert live.page.input_value('#size-kind') in ('width', 'diagonal')
+    live.shows('camera-facts', 'found')  # pictures are sent and answered
+    live.page.click('#live')
+    live.shows('stage-keys', '1 to 9')
+
+
+def test_the_screen_is_not_asked_for_before_the_server_has_proposed_one(live):
+    opened = threading.Event()
+    live.page.route_web_socket('**/v1/stream', lambda _: opened.set())  # the socket is open and says nothing
+    live.page.reload()
+    live.until(opened.is_set)
+    for name in ('card-check', 'size-kind'):
+        assert live.page.locator(f'#{name}').is_disabled()
+
+
 def test_leaving_the_dots_leaves_everything_as_it_was(live):
     live.start_camera()
     for key in ('Escape', 'q'):
@@ -196,6 +271,81 @@ def test_leaving_the_dots_leaves_everything_as_it_was(live):
         live.back()
         assert live.text('accuracy-result') == '' and live.page.locator('.dot').count() == 0
         assert not live.page.locator('#accuracy-message').is_visible()
+
+
+class Slow:
+    """Keeps the server's answers to `configure` from the page until they are released."""
+
+    def __init__(self, page):
+        self.held, self.holding, self.socket = [], True, None
+        page.route_web_socket('**/v1/stream', self.connect)
+
+    def connect(self, socket):
+        self.socket = socket
+        socket.connect_to_server().on_message(self.answer)
+
+    def answer(self, message):
+        if self.holding and json.loads(message).get('configured'):
+            self.held.append(message)
+        else:
+            self.socket.send(message)
+
+    def release(self):
+        self.holding = False
+        for message in self.held:
+            self.socket.send(message)
+        self.held.clear()
+
+
+@pytest.fixture
+def slow(live):
+    slow = Slow(live.page)
+    live.page.reload()
+    live.start_camera()
+    return slow
+
+
+PAINTED = """() => {
+  const { width, height } = document.getElementById('stage-canvas');
+  const context = document.getElementById('stage-canvas').getContext('2d');
+  return context.getImageData(0, 0, width, height).data.some((value) => value > 0);
+}"""
+
+
+@pytest.mark.parametrize('left', ['live', 'calibrate', 'accuracy'])
+def test_what_is_left_while_the_server_is_told_does_not_go_on(live, slow, camera, left):
+    page = live.page
+    looks_at(camera)(0.5, 0.5)
+    page.click(f'#{left}')
+    live.until(lambda: slow.held)
+    page.keyboard.press('q')
+    live.back()
+    slow.release()
+    page.wait_for_timeout(300)
+    assert page.locator('.dot').count() == 0
+    page.focus('summary')
+    page.keyboard.press(' ')  # nobody else waits for it
+    assert page.locator('details').get_attribute('open') is not None
+    page.click('#accuracy')
+    page.locator('[aria-label="Dot 1 of 15"]').wait_for()
+    page.wait_for_timeout(500)  # several results
+    assert page.locator('.dot').count() == 1 and not page.evaluate(PAINTED)
+    page.keyboard.press('q')
+    live.back()
+
+
+def test_what_was_left_does_not_end_what_came_after(live, slow):
+    live.page.click('#live')
+    live.until(lambda: slow.held)
+    live.page.keyboard.press('q')
+    live.back()
+    slow.holding = False
+    slow.held.clear()  # the first answer is lost
+    live.page.click('#accuracy')
+    live.page.locator('[aria-label="Dot 1 of 15"]').wait_for()
+    assert not live.page.locator('#live-message').text_content()
+    live.page.keyboard.press('q')
+    live.back()
 
 
 def test_a_person_who_is_not_seen_is_told(live, camera):
@@ -229,6 +379,55 @@ def test_what_is_wrong_with_a_camera_is_said(live, name, words):
     live.page.click('#camera-start')
     live.shows('camera-message', words)
     assert live.page.locator('#camera-start').is_visible() and live.page.locator('#live').is_disabled()
+
+
+SLOW_CAMERA = """
+  window.given = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await ask(wanted);
+    given.push(stream);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return stream;
+  };
+"""
+RUNNING = "given.map((stream) => stream.getVideoTracks()[0].readyState === 'live')"
+
+
+def test_two_presses_start_one_camera_that_can_be_stopped(live):
+    page = live.page
+    page.context.add_init_script(SLOW_CAMERA)
+    page.reload()
+    live.connected()
+    page.evaluate("for (let i = 0; i < 2; i++) document.getElementById('camera-start').click()")
+    assert page.locator('#camera-start').is_disabled()
+    page.locator('#camera-stop').wait_for()
+    assert page.evaluate(RUNNING) == [True]
+    assert page.locator('#camera-message').is_hidden()
+    page.click('#camera-stop')
+    assert page.evaluate(RUNNING) == [False]
+    assert page.locator('#camera-start').is_enabled()
+
+
+def test_a_camera_whose_start_was_overtaken_is_let_go(live):
+    page = live.page
+    page.context.add_init_script(SLOW_CAMERA)
+    page.reload()
+    overtaken = """async (step) => {
+      given.length = 0;
+      const { Camera } = await import('/static/camera.js');
+      const camera = new Camera([document.createElement('video')], () => {});
+      const first = camera.start();
+      if (step === 'later') await new Promise((resolve) => setTimeout(resolve, 200)); // the first stream is on its way
+      const second = step === 'stop' ? camera.stop() : camera.start();
+      return [await first, await second];
+    }"""
+    assert page.evaluate(overtaken, 'at once') == [False, True]
+    assert page.evaluate(RUNNING) == [False, True]
+    assert page.evaluate(overtaken, 'later') == [False, True]
+    assert page.evaluate(RUNNING) == [False, True]
+    assert page.evaluate(overtaken, 'stop') == [False, None]
+    assert page.evaluate(RUNNING) == [False]
 
 
 def test_a_page_without_https_is_told_why_there_is_no_camera(live):

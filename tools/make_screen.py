@@ -44,6 +44,8 @@ def described(args: argparse.Namespace) -> Screen:
         shown = Screen.from_display()
         return Screen.with_camera_above(shown.size_mm, shown.size_px, args.camera_above_mm)
     width, height = args.size_px or (1920.0, 1080.0)
+    if not (width > 0 and height > 0):
+        raise UserError(f'--size-px must be two positive numbers of px, not {width:g} {height:g}')
     if args.diagonal is not None:
         return Screen.from_diagonal(args.diagonal, (width, height), args.camera_above_mm)
     size_mm = args.size_mm

@@ -3,8 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ import cv2
 from evg.errors import UserError
 from evg.inference.calibration import Calibration
 from evg.inference.draw import NORMALISED, Image, Overlay, view
+from evg.inference.filters import Gate
 from evg.inference.predictor import GazePredictor
 from evg.inference.records import ResultTable, VideoFile
+from evg.inference.result import GazeResult
 from evg.inference.sources import Source
 from evg.visualization import save_image
 
@@ -42,6 +45,7 @@ def run_demo(
     table: str = 'csv',
     window: bool = False,
     calibration: Calibration | None = None,
+    gate: Gate | None = None,
 ) -> ResultTable:
     """Go through a source until it ends, or 'q' or Ctrl-C.
 
@@ -51,8 +55,9 @@ def run_demo(
         overlay: what is drawn.
         out: folder of results.csv or results.parquet, and of annotated.mp4 or annotated pictures; None writes nothing.
         table: 'csv' or 'parquet'.
-        window: show a window, with the keys i, n, v, f and q.
+        window: show a window, with the keys i, n, v, f and q; any other key goes on to the next picture.
         calibration: applied to every result.
+        gate: results whose score it refuses count as not seen: face and score stay, gaze and point go.
 
     Returns:
         The results.
@@ -65,16 +70,14 @@ def run_demo(
     video = VideoFile(out / 'annotated.mp4', source.fps or _CAMERA_FPS) if out is not None and moving else None
     finished = False
     try:
-        for number, (name, picture) in enumerate(_views(source, predictor, overlay, results, calibration)):
+        for number, (name, draw) in enumerate(_views(source, predictor, overlay, results, calibration, gate)):
+            picture = draw()
             if video is not None:
                 video.add(picture)
             elif out is not None:
                 save_image(out / f'{number:05d}_{_plain(name)}.jpg', picture)
-            if window:
-                cv2.imshow(_WINDOW, picture)
-                key = cv2.waitKey(1 if moving else 0) & 0xFF
-                if overlay.press(chr(key)):
-                    break
+            if window and not _show(picture, draw, overlay, moving):
+                break
         finished = True
     except KeyboardInterrupt:  # how a camera without a window is ended
         finished = True
@@ -88,14 +91,27 @@ def run_demo(
     return results
 
 
+def _show(picture: Image, draw: Callable[[], Image], overlay: Overlay, moving: bool) -> bool:
+    """Show a picture and take its key; one that does not move stays while keys switch the overlay. False ends."""
+    while True:
+        cv2.imshow(_WINDOW, picture)
+        before = replace(overlay)
+        if overlay.press(chr(cv2.waitKey(1 if moving else 0) & 0xFF)):
+            return False
+        if moving or overlay == before:
+            return True
+        picture = draw()
+
+
 def _views(
     source: Source,
     predictor: GazePredictor,
     overlay: Overlay,
     table: ResultTable,
     calibration: Calibration | None,
-) -> Iterator[tuple[str, Image]]:
-    """(name, picture) of each frame; its results are added to the table."""
+    gate: Gate | None,
+) -> Iterator[tuple[str, Callable[[], Image]]]:
+    """Of each frame its name, and what draws it as the overlay is then; its results are added to the table."""
     declared, fps, since = predictor.camera, None, time.perf_counter()
     patch = None if predictor.network is None else predictor.network.file.patch
     try:
@@ -105,6 +121,8 @@ def _views(
             found = predictor.predict(shot.image, shot.time_ms, screen)
             if calibration is not None:
                 found = [calibration.apply(result) for result in found]
+            if gate is not None:
+                found = [_not_seen(result) if gate.reason(result) == 'low score' else result for result in found]
             table.add(shot, found, screen)
             if number % _EVERY == _EVERY - 1:
                 now = time.perf_counter()
@@ -112,9 +130,15 @@ def _views(
             camera = predictor.camera_for(shot.image)
             shown = replace(shot, image=camera.undistort(shot.image))
             normaliser = NORMALISED if patch is None else patch.normaliser
-            yield shot.name, view(shown, found, camera, screen, overlay, fps, normaliser)
+            yield shot.name, partial(view, shown, found, camera, screen, overlay, fps, normaliser)
     finally:
         predictor.camera = declared
+
+
+def _not_seen(result: GazeResult) -> GazeResult:
+    """What is left of a result of a low score."""
+    unseen = replace(result, found=False, reason='low score', gaze=None, gaze_normalised=None, gaze_frame='')
+    return replace(unseen, plane_mm=None, screen_px=None, on_screen=False)
 
 
 def _plain(name: str) -> str:

@@ -128,7 +128,7 @@ def draw_frame(
         for gaze, color in ((shot.true_gaze(result.origin_mm, screen), GT), (result.gaze, PRED)):
             if gaze is not None:
                 image = draw_arrow(image, start, start + length * gaze[:2], color)
-        if result.gaze is None:
+        if result.found and result.gaze is None:
             image = draw_point(image, start, PRED, 3)
     return image
 

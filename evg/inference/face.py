@@ -38,9 +38,12 @@ class ModelSource:
     sha256: str
 
     def download_command(self, folder: Path) -> str:
-        """A shell command that puts the file into a folder and checks it."""
+        """A shell command that fetches the file, checks it, and only then gives it its name in a folder."""
         path = folder / self.file
-        return f"mkdir -p '{folder}' && curl -fL -o '{path}' {self.url} && echo '{self.sha256}  {path}' | sha256sum -c"
+        return (
+            f"mkdir -p '{folder}' && curl -fL -o '{path}.part' {self.url} && "
+            f"echo '{self.sha256}  {path}.part' | sha256sum -c && mv '{path}.part' '{path}'"
+        )
 
 
 SOURCES = {

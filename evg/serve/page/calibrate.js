@@ -20,10 +20,13 @@ export function usualMethod(points) {
   return points < 9 ? 'affine' : 'ridge';
 }
 
-/** A calibration that the server keeps: its summary, its screen, and its file, so that it can be brought back. */
+/**
+ * A calibration that the server keeps: its summary, its screen, its file, so that it can be brought back, and the camera
+ * it is for. The server knows no browser's camera and a file tells none: a loaded one is for the first that is seen.
+ */
 export class Calibration {
   constructor(summary, screen, file) {
-    Object.assign(this, { summary, screen, file });
+    Object.assign(this, { summary, screen, file, camera: null });
   }
 
   /** Show the dots on an open stage, and fit. */
@@ -61,6 +64,12 @@ export class Calibration {
 
   fits(screen) {
     return JSON.stringify(this.screen) === JSON.stringify(screen);
+  }
+
+  /** Whether it is for this camera and this size of its pictures; `camera` is `Camera.current`. */
+  isOf(camera) {
+    this.camera ??= camera;
+    return JSON.stringify(this.camera) === JSON.stringify(camera);
   }
 
   save() {

@@ -16,32 +16,46 @@ export class Camera {
     this.videos = videos;
     this.onLost = onLost;
     this.stream = null;
+    this.turn = 0; // counts starts and stops: a start gives up what it was given when it is no longer the last
   }
 
-  /** Start, or change to another camera; throws an Error in words. */
+  /**
+   * Start, or change to another camera; throws an Error in words. Resolves to whether it runs: false where a later
+   * start or stop came before it did.
+   */
   async start(deviceId = '') {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Error('The browser gives the camera only to pages at localhost or with https.');
     }
     this.stop();
+    const { turn } = this;
     const which = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'user' };
+    let given = null;
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...which } });
+      given = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...WANTED, ...which } });
+      if (turn === this.turn) await this.show(given);
     } catch (error) {
-      throw new Error(WORDS[error.name] ?? `The camera cannot be used: ${error.message || error.name}`);
+      if (turn === this.turn) {
+        throw new Error(WORDS[error.name] ?? `The camera cannot be used: ${error.message || error.name}`);
+      }
     }
-    this.stream.getVideoTracks()[0].addEventListener('ended', () => {
+    if (turn !== this.turn) end(given);
+    return turn === this.turn;
+  }
+
+  async show(stream) {
+    this.stream = stream;
+    stream.getVideoTracks()[0].addEventListener('ended', () => {
       this.stop();
       this.onLost('The camera is gone. Plug it in, then start it again.');
     });
-    for (const video of this.videos) {
-      video.srcObject = this.stream;
-      await video.play();
-    }
+    for (const video of this.videos) video.srcObject = stream;
+    await Promise.all(this.videos.map((video) => video.play()));
   }
 
   stop() {
-    this.stream?.getTracks().forEach((track) => track.stop());
+    this.turn++;
+    end(this.stream);
     this.stream = null;
     for (const video of this.videos) video.srcObject = null;
   }
@@ -58,4 +72,8 @@ export class Camera {
     const devices = await navigator.mediaDevices.enumerateDevices();
     return devices.filter((device) => device.kind === 'videoinput');
   }
+}
+
+function end(stream) {
+  stream?.getTracks().forEach((track) => track.stop());
 }

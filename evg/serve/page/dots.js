@@ -29,6 +29,7 @@ export function draw(tag, attributes, ...children) {
  * @returns [{ target_px, results }, ...]; throws `Left` when the person leaves
  */
 export async function visit(stage, stream, points, needFace) {
+  const { signal } = stage;
   const visited = [];
   for (const [i, point] of points.entries()) {
     const dot = button(`Dot ${i + 1} of ${points.length}`);
@@ -38,10 +39,10 @@ export async function visit(stage, stream, points, needFace) {
     while (!results.length) {
       dot.disabled = false;
       dot.focus({ focusVisible: false });
-      await pressed(dot, stage.signal);
+      await pressed(dot, signal);
       dot.disabled = true;
       stage.say('');
-      results = await collect(dot, stream, stage.signal);
+      results = await collect(dot, stream, signal);
       const seen = results.filter((result) => result.found).length;
       if (!results.length) {
         stage.say('No picture was answered in time. Is the server still there?\nPress once more.');
@@ -68,6 +69,7 @@ function button(name) {
 
 /** A click, or Space or Enter wherever the focus is. */
 function pressed(dot, signal) {
+  signal.throwIfAborted(); // it would never tell
   return new Promise((resolve, reject) => {
     const done = new AbortController();
     const once = { signal: done.signal };
@@ -87,6 +89,7 @@ function pressed(dot, signal) {
 
 /** The results of pictures that were taken from now on. */
 function collect(dot, stream, signal) {
+  signal.throwIfAborted();
   const results = [];
   const start = performance.now();
   return new Promise((resolve, reject) => {

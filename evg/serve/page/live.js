@@ -13,7 +13,7 @@ export async function runLive(stage, stream, declare, configure) {
   await stage.open(HINT, (event) => live.key(event.key));
   live.screen = declare(stage.size);
   live.show();
-  await configure(live.screen);
+  await stage.until(configure(live.screen));
   const stop = stream.listen((result) => live.take(result));
   stage.signal.addEventListener('abort', stop);
 }

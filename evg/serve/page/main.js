@@ -44,7 +44,7 @@ async function greet(info) {
   fillOnce($('method'), info.methods, (name) => METHODS[name]?.[0] ?? name, usualMethod(Number($('points').value)));
   fillOnce($('filter'), info.filters, (name) => FILTERS[name] ?? name, 'average');
   describeMethod();
-  $('calibration-load').disabled = false;
+  for (const id of ['size-kind', 'card-check', 'calibration-load']) $(id).disabled = false;
   if (calibration) await calibration.bringBack().catch((error) => dropCalibration(error.message));
   allow();
 }
@@ -70,22 +70,31 @@ function allow() {
 async function startCamera(id = '') {
   say('camera-message');
   preview.hint('Waiting for the camera');
+  starting(true);
   try {
-    await camera.start(id);
+    if (!(await camera.start(id))) return; // it was stopped, or started anew, meanwhile
   } catch (error) {
     cameraOff(error.message);
     return;
   }
+  starting(false);
+  if (id && document.activeElement === document.body) $('camera-select').focus(); // lost while it was disabled
   preview.hint('');
-  const list = await Camera.list();
+  $('camera-start').hidden = true;
+  $('camera-stop').hidden = false;
+  allow();
+  checkCamera();
   const { id: current } = camera.current;
+  const list = await Camera.list();
   const options = list.map(({ deviceId, label }, i) =>
     make('option', { value: deviceId, selected: deviceId === current }, label || `Camera ${i + 1}`));
   $('camera-select').replaceChildren(...options);
   $('camera-choice').hidden = list.length < 2;
-  $('camera-start').hidden = true;
-  $('camera-stop').hidden = false;
-  allow();
+}
+
+/** One start at a time. */
+function starting(underWay) {
+  for (const id of ['camera-start', 'camera-select']) $(id).disabled = underWay;
 }
 
 function cameraOff(words = '') {
@@ -94,9 +103,17 @@ function cameraOff(words = '') {
   preview.clear();
   preview.hint('No camera');
   say('camera-message', words);
+  starting(false);
   $('camera-start').hidden = false;
   $('camera-stop').hidden = true;
   allow();
+}
+
+/** A calibration is for one camera. */
+function checkCamera() {
+  if (calibration && camera.current && !calibration.isOf(camera.current)) {
+    dropCalibration('Another camera, or another size of its pictures.');
+  }
 }
 
 /** The screen of a stage of this size; the one of the calibration where only a zoom has rounded it. */
@@ -105,6 +122,7 @@ function declared(size) {
   const near = held && held.every((length, i) => Math.abs(length - size[i]) <= 2);
   const screen = form.declare(near ? held : size);
   if (calibration && !calibration.fits(screen)) dropCalibration('It is for another screen.');
+  checkCamera();
   return screen;
 }
 
@@ -112,6 +130,7 @@ function setCalibration(made) {
   calibration = made;
   for (const id of ['calibration-save', 'calibration-forget']) $(id).hidden = !made;
   showCalibration(made);
+  checkCamera();
 }
 
 function dropCalibration(why) {
@@ -138,7 +157,7 @@ async function onStage(message, action) {
 async function calibrate() {
   await stage.open(DOT_KEYS);
   const screen = form.declare(stage.size);
-  await stream.configure({ screen });
+  await stage.until(stream.configure({ screen }));
   setCalibration(await Calibration.make(stage, stream, screen, Number($('points').value), $('method').value));
   stage.close();
 }
@@ -151,7 +170,7 @@ async function live() {
 async function accuracy() {
   await stage.open(DOT_KEYS);
   const screen = declared(stage.size);
-  await stream.configure({ screen, calibration: calibration?.id });
+  await stage.until(stream.configure({ screen, calibration: calibration?.id }));
   const facts = {
     date: new Date().toISOString(),
     calibration: calibration?.name ?? 'none',

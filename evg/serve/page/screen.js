@@ -9,6 +9,7 @@ import { $, number } from './ui.js';
 
 const KEY = 'evg-screen';
 const INCH_MM = 25.4;
+const KINDS = ['width', 'diagonal'];
 const FIELDS = { 'camera-above': 'above', 'camera-right': 'right', 'camera-front': 'front', 'camera-tilt': 'tilt' };
 
 /** Points that a screen of (width, height) px has for a calibration: shares of the screen, row by row. */
@@ -69,7 +70,10 @@ export class ScreenForm {
     this.onChange = onChange;
     this.values = { kind: 'width', width: null, above: null, right: null, front: null, tilt: null };
     try {
-      Object.assign(this.values, JSON.parse(localStorage.getItem(KEY)));
+      for (const [name, value] of Object.entries(JSON.parse(localStorage.getItem(KEY)))) {
+        const fits = name === 'kind' ? KINDS.includes(value) : Number.isFinite(value);
+        if (name in this.values && fits) this.values[name] = value;
+      }
     } catch {
       // Not ours, or storage is off: begin anew.
     }
@@ -84,10 +88,11 @@ export class ScreenForm {
 
   /** Begin with the server's screen, where the person has said nothing. */
   propose(screen) {
-    if (!this.asked) {
-      const [x, y, z] = screen.camera_mm;
-      Object.assign(this.values, { width: screen.size_mm[0], above: -y, right: x - screen.size_mm[0] / 2 });
-      Object.assign(this.values, { front: -z, tilt: screen.tilt_deg });
+    const [width] = screen.size_mm;
+    const [x, y, z] = screen.camera_mm;
+    const proposed = { width, above: -y, right: x - width / 2, front: -z, tilt: screen.tilt_deg };
+    for (const [name, value] of Object.entries(proposed)) {
+      if (!this.asked || !Number.isFinite(this.values[name])) this.values[name] = value;
     }
     this.show();
   }

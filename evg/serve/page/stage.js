@@ -67,6 +67,15 @@ export class Stage {
     return this.left.signal;
   }
 
+  /** What a promise brings, unless the stage is left before: then `Left`, at once. */
+  until(promise) {
+    const { signal } = this;
+    return new Promise((resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+      promise.then(resolve, reject);
+    });
+  }
+
   /** Words a little above the middle, or at the top. */
   say(text, place = 'middle') {
     $('stage-text').dataset.place = place;
