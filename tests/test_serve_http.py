@@ -160,6 +160,28 @@ def test_a_calibration_for_something_else_is_refused(url):
     assert (answer.status_code, 'another screen' in answer.json()['detail']) == (409, True)
 
 
+def _file(url):
+    """The file of a calibration that the server made."""
+    points = _samples(url, [3.0, 4.0], CORNERS)
+    fitted = requests.post(f'{url}/v1/calibration', json={'method': 'affine', 'points': points}).json()
+    return requests.get(f'{url}/v1/calibration/{fitted["id"]}/file').json()
+
+
+@pytest.mark.parametrize('value', ['"a"', '{}', 'NaN', '1e308', '9' * 400, 'null'])
+@pytest.mark.parametrize('name', ['target_px', 'n', 'before', 'px', 'x_px'])
+def test_a_damaged_report_in_a_file_is_no_fault_of_the_server(url, name, value):
+    file = _file(url)
+    for point in file['leave_one_out']['per_point']:
+        place = point if name in point else point['after']
+        place[name] = 'HERE'
+    text = json.dumps(file).replace('"HERE"', value)
+    answer = requests.put(f'{url}/v1/calibration', text, headers={'Content-Type': 'application/json'})
+    if (name, value) == ('before', 'null'):  # that is how a file says that it is not known
+        assert answer.status_code == 201
+    else:
+        assert (answer.status_code, 'damaged' in answer.json()['detail']) == (422, True)
+
+
 def test_calibrated_results_do_not_make_a_calibration(url):
     points = _samples(url, [0.0, 0.0], CORNERS)
     points[1]['results'][0]['calibrated'] = True

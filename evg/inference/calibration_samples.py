@@ -14,6 +14,7 @@ from evg.inference.screen import Screen
 
 Array = NDArray[np.float64]
 
+MAX_POINTS = 32  # of a calibration
 SETTLE_MS = 200.0  # a saccade begins about 0.2 s after its target appears
 # Scatter within a point: a sample is out beyond this many times the median distance from the median (4 standard
 # deviations of a round Gaussian, whose median distance is 1.18 of them), but never within the floor.
