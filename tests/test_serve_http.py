@@ -412,3 +412,22 @@ def test_more_than_the_queue_holds_is_told_to_come_back(tmp_path):
         for thread in threads:
             thread.join()
     assert codes == {10: 200, 20: 200, 30: 429}
+
+
+def test_json_is_read_by_a_worker_and_not_by_the_server(tmp_path):
+    """A body of many unknown names takes seconds to read; while one is read, the server goes on."""
+    hold, answers = Hold(tmp_path), []
+    with serving(hold=hold) as (host, app):
+
+        def ask(body):
+            answers.append(requests.post(f'http://{host}/v1/gaze', **body))
+
+        threads = [threading.Thread(target=ask, args=(b,)) for b in (dict(data=picture(9, 9), headers=PNG), _json('{'))]
+        threads[0].start()
+        hold.begun(9)
+        threads[1].start()
+        wait_until(lambda: app.state.pool.waiting == 1)  # it waits for the only worker
+        hold.release()
+        for thread in threads:
+            thread.join()
+    assert [answer.status_code for answer in answers] == [200, 422]

@@ -118,7 +118,7 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
     )
     async def gaze(request: Request) -> Response:
         """A picture file as it is, or JSON with a screen and a calibration."""
-        wanted = await gaze_request(request)
+        wanted = await gaze_request(request, pool)
         stored = None if wanted.calibration is None else calibrations.get(wanted.calibration).file
         seen = await pool.run('gaze', wanted.picture, wanted.screen, stored, None)
         head = json.dumps({'model': pool.about['model'], 'times_ms': seen.times_ms})

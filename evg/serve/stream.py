@@ -28,7 +28,7 @@ from evg.serve.workers import WorkerPool
 
 HEADER = struct.Struct('<Id')  # frame id, capture time in ms on the client's clock
 _LATEST_MS = 1e15
-_TEXT_BYTES = 65536
+_TEXT_CHARACTERS = 4096  # read by the server itself: a larger one would hold up everybody
 _BYTES_PER_PERMIT = 2**18  # a large message costs more than one permit
 
 
@@ -143,8 +143,8 @@ class _Stream:
         self._filled.set()
 
     async def _configure(self, text: str) -> None:
-        if len(text) > _TEXT_BYTES:
-            raise Refusal(413, f'a text message may have {_TEXT_BYTES:,} characters')
+        if len(text) > _TEXT_CHARACTERS:
+            raise Refusal(413, f'a text message may have {_TEXT_CHARACTERS:,} characters')
         wanted = parse(Configure, text)
         screen = None if wanted.screen is None else wanted.screen.model_dump_json()
         stored = None if wanted.calibration is None else self.streams.calibrations.get(wanted.calibration).file

@@ -1,5 +1,7 @@
 """What a worker can be asked for."""
 
+import base64
+import binascii
 import functools
 import json
 import time
@@ -18,8 +20,16 @@ from evg.inference.result import GazeResult
 from evg.inference.screen import Screen
 from evg.serve.limits import check_picture
 from evg.serve.refusal import Refusal
-from evg.serve.schemas import CalibrationFile, CalibrationRequest, PointSamples, ReportRequest, ScreenFile, parse
-from evg.serve.worker import Seen
+from evg.serve.schemas import (
+    CalibrationFile,
+    CalibrationRequest,
+    GazeRequest,
+    PointSamples,
+    ReportRequest,
+    ScreenFile,
+    parse,
+)
+from evg.serve.worker import Seen, Wanted
 
 
 class Tasks:
@@ -43,6 +53,20 @@ class Tasks:
             'screen': self.predictor.screen.to_json(),
             'methods': list(METHODS),
         }
+
+    def wanted(self, body: bytes) -> Wanted:
+        """What a request for a gaze wants.
+
+        Args:
+            body: `GazeRequest` as JSON.
+        """
+        request = parse(GazeRequest, body)
+        try:
+            picture = base64.b64decode(request.image, validate=True)
+        except (binascii.Error, ValueError):
+            raise Refusal(422, 'image: is not base64') from None
+        screen = None if request.screen is None else request.screen.model_dump_json()
+        return Wanted(picture, screen, request.calibration)
 
     def gaze(self, data: bytes, screen: str | None, calibration: str | None, timestamp_ms: float | None) -> Seen:
         """The gaze of all faces of a picture.

@@ -17,6 +17,21 @@ READY, OK, REFUSED, FAILED = 'ready', 'ok', 'refused', 'failed'
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A picture file, and what it is to be seen with.
+
+    Attributes:
+        picture: the file.
+        screen: screen.json as text; None is the server's own.
+        calibration: the id of one that the server keeps, or None.
+    """
+
+    picture: bytes
+    screen: str | None = None
+    calibration: str | None = None
+
+
+@dataclass(frozen=True)
 class Seen:
     """What was seen in one picture.
 
