@@ -1,8 +1,11 @@
 """The server's routes over a real socket, with a predictor whose answer can be read off the picture."""
 
 import base64
+import contextlib
 import dataclasses
 import json
+import select
+import socket
 import struct
 import threading
 import time
@@ -431,3 +434,21 @@ def test_json_is_read_by_a_worker_and_not_by_the_server(tmp_path):
         for thread in threads:
             thread.join()
     assert [answer.status_code for answer in answers] == [200, 422]
+
+
+def test_bodies_that_are_only_half_there_count_as_held():
+    """16 bodies of the largest size have a place, whole or not: 40 halves of 1 KiB do not fit into 16 KiB."""
+    head = b'POST /v1/gaze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1024\r\n\r\n'
+    with serving(Settings(max_body_bytes=1024)) as (host, _), contextlib.ExitStack() as stack:
+        address = ('127.0.0.1', int(host.rpartition(':')[2]))
+        slow = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(40)]
+        for connection in slow:
+            connection.sendall(head + bytes(512))
+        # 32 halves fill the place; the other 8 are answered at once.
+        wait_until(lambda: len(select.select(slow, [], [], 0)[0]) == 8)
+        refused = select.select(slow, [], [], 0)[0]
+        assert all(connection.recv(4096).startswith(b'HTTP/1.1 429 ') for connection in refused)
+        for connection in slow:
+            connection.close()
+        # What was held for them is given back.
+        wait_until(lambda: requests.post(f'http://{host}/v1/gaze', bytes(900), headers=PNG).status_code == 415)
