@@ -185,6 +185,37 @@ def test_a_damaged_report_in_a_file_is_no_fault_of_the_server(url, name, value):
         assert (answer.status_code, 'damaged' in answer.json()['detail']) == (422, True)
 
 
+LONG = [
+    ({'message': 'x' * 10_001}, 422, 'message: '),
+    ({'rejected': [[1, 'x']] * 19_201}, 422, 'rejected: '),  # 32 points with 600 results are allowed
+    ({'rejected': [[1, 'x' * 20]] * 19_200}, 201, ''),
+    ({'rejected': [[1, 'x' * 210]] * 10_000}, 413, '2,097,152 bytes'),
+    ({'n_points': 33}, 422, 'n_points: '),
+    ({'n_samples': -1}, 422, 'n_samples: '),
+]
+
+
+def test_the_file_of_a_calibration_is_limited_in_size():
+    with serving() as (host, _):
+        file = _file(f'http://{host}')
+        for change, status, words in LONG:
+            answer = requests.put(f'http://{host}/v1/calibration', json=file | change)
+            assert (answer.status_code, words in answer.json().get('detail', '')) == (status, True), words
+
+
+def test_a_calibration_has_so_many_points_and_an_accuracy_test_more(url):
+    def ask(route, n):
+        result = {'found': True, 'score': 1.0, 'screen_px': [500.0, 500.0], 'gaze': [0, 0, -1]}
+        points = [{'target_px': [10.0 * i, 7.0 * i % 110], 'results': [result]} for i in range(n)]
+        answer = requests.post(f'{url}/v1/{route}', json={'points': points})
+        return answer.status_code, answer.json()['detail'] if answer.status_code == 422 else ''
+
+    assert ask('calibration', 32)[0] == 201
+    assert ask('calibration', 33) == (422, 'points: List should have at most 32 items after validation, not 33')
+    assert ask('report', 64)[0] == 200
+    assert ask('report', 65)[0] == 422
+
+
 def test_calibrated_results_do_not_make_a_calibration(url):
     points = _samples(url, [0.0, 0.0], CORNERS)
     points[1]['results'][0]['calibrated'] = True

@@ -21,6 +21,7 @@ from evg.inference.screen import Screen
 from evg.serve.limits import check_picture
 from evg.serve.refusal import Refusal
 from evg.serve.schemas import (
+    MAX_FILE_BYTES,
     CalibrationFile,
     CalibrationRequest,
     GazeRequest,
@@ -109,14 +110,14 @@ class Tasks:
         self._screen(screen)
         self._calibration(calibration, screen)
 
-    def calibrate(self, body: bytes) -> tuple[str, dict[str, Any]]:
+    def calibrate(self, body: bytes) -> tuple[str, str]:
         """Fit a calibration.
 
         Args:
             body: `CalibrationRequest` as JSON.
 
         Returns:
-            Its file, and what the client is told.
+            Its file, and what the client is told, both JSON objects as text.
         """
         request = parse(CalibrationRequest, body)
         samples = [
@@ -130,8 +131,8 @@ class Tasks:
         )
         return _stored(fitted)
 
-    def read_calibration(self, body: bytes) -> tuple[str, dict[str, Any]]:
-        """A calibration from its file; refused with 409 where it is for another model or camera."""
+    def read_calibration(self, body: bytes) -> tuple[str, str]:
+        """As `calibrate`, from the file of a calibration; refused with 409 where it is for another model or camera."""
         read = Calibration.from_json(parse(CalibrationFile, body).model_dump(), 'the file')
         self._check(read, read.screen)
         return _stored(read)
@@ -195,11 +196,14 @@ def _calibration_of(text: str) -> Calibration:
     return Calibration.from_json(json.loads(text))
 
 
-def _stored(calibration: Calibration) -> tuple[str, dict[str, Any]]:
-    file = calibration.to_json()
-    told = {name: file[name] for name in ('method', 'n_points', 'n_samples', 'message', 'leave_one_out')}
+def _stored(calibration: Calibration) -> tuple[str, str]:
+    values = calibration.to_json()
+    told = {name: values[name] for name in ('method', 'n_points', 'n_samples', 'message', 'leave_one_out')}
     told['rejected'] = [{'sample': number, 'reason': reason} for number, reason in calibration.rejected]
-    return json.dumps(file, allow_nan=False), told
+    file = json.dumps(values, allow_nan=False)
+    if len(file) > MAX_FILE_BYTES:
+        raise Refusal(413, f'the file of a calibration may have {MAX_FILE_BYTES:,} bytes; this one has {len(file):,}')
+    return file, json.dumps(told, allow_nan=False)
 
 
 def _points(points: list[PointSamples]) -> list[tuple[np.ndarray, list[GazeResult]]]:
