@@ -234,7 +234,10 @@ def test_a_weak_token_is_refused(token):
 
 def test_settings_must_be_positive_and_do_not_tell_the_token():
     for field in dataclasses.fields(Settings):
-        if field.name != 'token':
+        if field.name not in ('token', 'min_score'):
             with pytest.raises(UserError, match=field.name):
                 Settings(**{field.name: 0})
+    for score in (-0.1, 1.1, float('nan')):
+        with pytest.raises(UserError, match='min_score'):
+            Settings(min_score=score)
     assert TOKEN not in str(Settings(token=TOKEN).limits())

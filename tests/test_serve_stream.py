@@ -124,6 +124,29 @@ def test_no_face_has_no_point(host):
     assert (result['point'], result['raw'], result['reason']) == (None, None, 'no face')
 
 
+def test_a_face_with_a_low_score_has_no_point_and_is_no_sample():
+    clear, unclear = picture(100, 50, red=51), picture(100, 50, red=204)  # scores of 0.8 and 0.2
+    with serving(Settings(min_score=0.5)) as (host, _):
+        with _connect(host) as stream:
+            _next(stream, 'ready')
+            for number, (data, reason) in enumerate([(clear, ''), (unclear, 'low score')]):
+                stream.send(_frame(number, data))
+                result = _next(stream)
+                assert (result['reason'], result['point']) == (reason, None if reason else result['raw'])
+                assert result['raw'] == result['faces'][0]['screen_px']
+        url = f'http://{host}/v1'
+        faces = [
+            requests.post(f'{url}/gaze', data, headers={'Content-Type': 'image/png'}).json()['faces'][0]
+            for data in (clear, unclear)
+        ]
+        body = {'method': 'translation', 'points': [{'target_px': [500, 500], 'results': faces}]}
+        fitted = requests.post(f'{url}/calibration', json=body).json()
+        assert fitted['rejected'] == [{'sample': 1, 'reason': 'low score'}]
+        report = requests.post(f'{url}/report?format=json', json={'points': body['points']}).json()
+        assert report['points'][0]['lost'] == {'low score': 1}
+        assert requests.get(f'{url}/info').json()['limits']['min_score'] == 0.5
+
+
 def test_screen_and_filter_are_configured(host):
     screen = {'size_px': [1000, 500], 'size_mm': [300, 150], 'camera_mm': [150, -5, 0]}
     expected, levels = OneEuro(), [20, 200, 60, 220]

@@ -121,6 +121,7 @@ def test_the_atlas_client_gets_the_networks_answer(tmp_path):
         (['landmark', '--host', '0.0.0.0'], '--certfile'),
         (['landmark', '--token', 'short'], '16 to 256'),
         (['landmark', '--workers', '0'], 'workers'),
+        (['landmark', '--min-score', '2'], 'min_score'),
         (['landmark', '--host', '0.0.0.0', '--token', 'x' * 20, '--certfile', 'a', '--keyfile', 'b'], 'for TLS'),
     ],
 )

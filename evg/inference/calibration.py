@@ -227,6 +227,7 @@ def fit_calibration(
     model_identity: str = '',
     camera_identity: str = '',
     settle_ms: float = SETTLE_MS,
+    min_score: float = 0.0,
 ) -> Calibration:
     """Fit a calibration.
 
@@ -236,6 +237,7 @@ def fit_calibration(
         method: a name in `METHODS`.
         model_identity, camera_identity: of the predictor and the camera, for `Calibration.check`.
         settle_ms: how much of the beginning of each point is left out, see `usable`.
+        min_score: smallest score of a sample, 0..1.
 
     Raises:
         UserError: an unknown method, no usable sample, or too few points for the method.
@@ -243,7 +245,7 @@ def fit_calibration(
     if method not in METHODS:
         raise UserError(f'unknown calibration method {method!r}{did_you_mean(method, METHODS)}')
     needs = NEEDS.get(method, ())
-    kept, rejected = usable(samples, screen, needs, settle_ms)
+    kept, rejected = usable(samples, screen, needs, settle_ms, min_score)
     if not kept:
         raise UserError(
             f'none of the {len(samples)} samples can be used ({count_reasons(rejected) or "there is none"}); let the '

@@ -38,7 +38,9 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
             picklable: a function of a module, or `functools.partial` of one.
         settings: limits and access.
     """
-    pool = WorkerPool(predictor_factory, settings.workers, settings.queue, settings.request_s, settings.max_pixels)
+    pool = WorkerPool(
+        predictor_factory, settings.workers, settings.queue, settings.request_s, settings.max_pixels, settings.min_score
+    )
     calibrations = Calibrations(settings.calibrations, settings.calibration_s)
     metrics = Metrics(pool, calibrations)
     streams = Streams(pool, calibrations, settings, metrics)

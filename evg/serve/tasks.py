@@ -39,11 +39,12 @@ class Tasks:
     Args:
         predictor: an `evg.inference.GazePredictor`.
         max_pixels: of a picture.
+        min_score: smallest score, 0..1, of a point to be shown and of a sample.
     """
 
-    def __init__(self, predictor: Any, max_pixels: int):
-        self.predictor, self.max_pixels = predictor, max_pixels
-        self.gate = Gate()
+    def __init__(self, predictor: Any, max_pixels: int, min_score: float):
+        self.predictor, self.max_pixels, self.min_score = predictor, max_pixels, min_score
+        self.gate = Gate(min_score)
 
     def about(self) -> dict[str, Any]:
         """What `GET /v1/info` says about the predictor."""
@@ -127,7 +128,12 @@ class Tasks:
             raise Refusal(422, 'these results are calibrated already: a calibration is fitted to results without one')
         screen = self._declared(request.screen)
         fitted = fit_calibration(
-            samples, screen, request.method, self.predictor.identity, self.predictor.camera_identity
+            samples,
+            screen,
+            request.method,
+            self.predictor.identity,
+            self.predictor.camera_identity,
+            min_score=self.min_score,
         )
         return _stored(fitted)
 
@@ -145,7 +151,7 @@ class Tasks:
             form: 'html' or 'json'.
         """
         request = parse(ReportRequest, body)
-        test = AccuracyTest(self._declared(request.screen))
+        test = AccuracyTest(self._declared(request.screen), self.min_score)
         for target, results in _points(request.points):
             test.add(target, results)
         report = test.report({**request.facts, 'model': self.predictor.identity})

@@ -62,13 +62,13 @@ def load_predictor(
     return GazePredictor(model, screen, backend=backend, camera=camera, face=face, threads=threads)
 
 
-def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int) -> None:
+def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int, min_score: float) -> None:
     """Run a worker until its pipe closes.
 
     Args:
         pipe: where jobs (task, arguments) come from and answers (kind, value) go.
         factory: makes the predictor.
-        max_pixels: of a picture.
+        max_pixels, min_score: of a picture and of a face, for `Tasks`.
     """
     # Ctrl-C and a service manager's stop reach the whole group; the server decides when the workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -83,7 +83,7 @@ def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int) -> None:
             pipe.send((FAILED, str(error)))
             return
         with contextlib.closing(predictor):
-            tasks = Tasks(predictor, max_pixels)
+            tasks = Tasks(predictor, max_pixels, min_score)
             pipe.send((READY, tasks.about()))
             while True:
                 task, arguments = pipe.recv()
