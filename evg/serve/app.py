@@ -114,7 +114,7 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
 
     @app.post(
         '/v1/gaze',
-        summary='The gaze of each face in a picture',
+        summary='The gaze of the faces in a picture',
         responses={200: {'model': schemas.GazeAnswer}},
         openapi_extra=json_body(schemas.GazeRequest, pictures=True),
     )

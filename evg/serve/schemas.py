@@ -90,7 +90,7 @@ class GazeRequest(Strict):
 
 
 class GazeAnswer(Strict):
-    """The gaze of each face, the largest first."""
+    """The gaze of each face, the largest first, and of no more than the server was told to look for."""
 
     model: str
     faces: list[Result] = Field(min_length=1)

@@ -55,11 +55,12 @@ def load_predictor(
     face: str | None = None,
     backend: str = 'auto',
     threads: int | None = None,
+    max_faces: int = 1,
 ) -> Any:
     """A predictor, made where it is used; the arguments are those of `evg.inference.GazePredictor`."""
     from evg.inference.predictor import GazePredictor  # noqa: PLC0415 (OpenCV; the server itself does without)
 
-    return GazePredictor(model, screen, backend=backend, camera=camera, face=face, threads=threads)
+    return GazePredictor(model, screen, backend=backend, camera=camera, face=face, max_faces=max_faces, threads=threads)
 
 
 def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int, min_score: float) -> None:
