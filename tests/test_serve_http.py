@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import struct
+import tempfile
 import threading
 import time
 
@@ -246,6 +247,23 @@ def test_atlas_client(url):
     jpeg = session.post(address, files={'face': picture(138, 108, kind='.jpg', size=(224, 224))})
     assert [float(word) for word in jpeg.text.split(' ')] == pytest.approx([0.010, -0.020], abs=0.003)
     assert session.get(address).text == '24.3413 2.3532'
+
+
+def test_a_large_picture_of_the_atlas_client_does_not_touch_the_disk(monkeypatch):
+    rolled = []
+    rollover = tempfile.SpooledTemporaryFile.rollover
+
+    def counted(file):
+        rolled.append(file)
+        rollover(file)
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, 'rollover', counted)
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1100, 3), np.uint8)
+    data = cv2.imencode('.png', noise)[1].tobytes()
+    assert len(data) > 3 * 2**20
+    with serving() as (host, _):
+        assert requests.post(f'http://{host}/inferenceByom/', files={'face': data}).status_code == 200
+    assert rolled == []
 
 
 @pytest.mark.parametrize(

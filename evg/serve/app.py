@@ -145,5 +145,5 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
         await streams.serve(socket, about())
 
     add_calibration_routes(app, pool, calibrations)
-    add_atlas_routes(app, pool)
+    add_atlas_routes(app, pool, settings.max_body_bytes)
     return app
