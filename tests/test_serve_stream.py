@@ -197,7 +197,7 @@ def test_a_calibration_is_used_and_belongs_to_its_screen(host):
 
 
 def test_a_client_that_does_not_read_stops_only_itself():
-    with serving(Settings(stall_s=1.0), send_buffer=4096) as (host, app):
+    with serving(Settings(stall_s=1.0, requests_per_s=1e6), send_buffer=4096) as (host, app):
         # Small buffers, so that what it does not read soon has no place any more.
         deaf = socket.socket()
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -224,6 +224,16 @@ def test_a_client_that_does_not_read_stops_only_itself():
         stop.set()
         deaf.shutdown(socket.SHUT_RDWR)
         flooding.join()
+
+
+def test_the_frames_of_an_address_count_as_its_requests():
+    # 10 at once and 5 a second: 100 frames take all there is for 18 s; without them 6 requests would have a place.
+    with serving(Settings(requests_per_s=5)) as (host, _), _connect(host) as stream:
+        _next(stream, 'ready')
+        for number in range(100):
+            stream.send(_frame(number, picture(100, 50)))
+        assert _next(stream)['id'] >= 0
+        assert 429 in [requests.get(f'http://{host}/healthz').status_code for _ in range(5)]
 
 
 def test_streams_are_limited():

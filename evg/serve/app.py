@@ -20,6 +20,7 @@ from evg.serve.calibration_routes import add_calibration_routes
 from evg.serve.calibrations import Calibrations
 from evg.serve.docs_page import docs_page
 from evg.serve.guard import Guard, problem
+from evg.serve.limits import RateLimit
 from evg.serve.metrics import CONTENT_TYPE, Metrics
 from evg.serve.openapi import describe, json_body
 from evg.serve.pictures import gaze_request, json_text
@@ -43,7 +44,8 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
     )
     calibrations = Calibrations(settings.calibrations, settings.calibration_s)
     metrics = Metrics(pool, calibrations)
-    streams = Streams(pool, calibrations, settings, metrics)
+    rate = RateLimit(settings.requests_per_s, 2 * settings.requests_per_s)
+    streams = Streams(pool, calibrations, settings, metrics, rate)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,7 +63,7 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
         redoc_url=None,
     )
     app.state.pool = pool
-    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, rate=rate)
     app.openapi = describe(app, secured=settings.token is not None)  # type: ignore[method-assign]
 
     @app.exception_handler(Refusal)

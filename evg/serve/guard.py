@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 from starlette.responses import JSONResponse
 
-from evg.serve.limits import RateLimit
+from evg.serve.limits import RateLimit, address_of
 from evg.serve.metrics import Metrics
 from evg.serve.refusal import Refusal
 from evg.serve.security import COOKIE, Access
@@ -52,12 +52,13 @@ class Guard:
         app: what it guards.
         settings: the limits.
         metrics: where it counts.
+        rate: how often an address may come.
     """
 
-    def __init__(self, app: Callable, settings: Settings, metrics: Metrics):
+    def __init__(self, app: Callable, settings: Settings, metrics: Metrics, rate: RateLimit):
         self.app, self.settings, self.metrics = app, settings, metrics
         self.access = Access(settings.token)
-        self.rate = RateLimit(settings.requests_per_s, 2 * settings.requests_per_s)
+        self.rate = rate
         self._held = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -76,8 +77,7 @@ class Guard:
         return await self._http(scope, headers, receive, send, None)
 
     def _let_in(self, scope: Message, headers: dict[bytes, bytes]) -> None:
-        client = scope['client'][0] if scope.get('client') else ''
-        if self.rate.wait_s(client):
+        if self.rate.wait_s(address_of(scope)):
             raise Refusal(429, 'too many requests')
         if refused := self.access.refusal(headers):
             raise Refusal(*refused)
