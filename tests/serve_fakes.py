@@ -29,7 +29,8 @@ PATIENCE_S = 60.0
 
 
 class FakePredictor:
-    """Blue is the gaze's x, green its y, each 0..255 over the screen; black is no face; pure red kills the process.
+    """Blue is the gaze's x, green its y, each 0..255 over the screen; red lowers the score; black is no face; pure
+    red kills the process.
 
     Args:
         hold: while a file of this name is there, a prediction does not end; that it has begun is written beside it.
@@ -64,7 +65,7 @@ class FakePredictor:
                 on_screen=bool(screen.contains(px)),
                 gaze=gaze / np.linalg.norm(gaze),
                 origin_mm=ORIGIN_MM,
-                score=1.0,
+                score=1 - red / 255,
                 eyes_open=1.0,
                 timestamp_ms=timestamp_ms,
             )

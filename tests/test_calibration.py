@@ -299,6 +299,44 @@ def test_a_damaged_file_says_what_is_wrong(change, words, tmp_path):
         Calibration.load(path)
 
 
+STAGE = {'x_px': 3, 'y_px': 4, 'x_mm': 3, 'y_mm': 4, 'px': 5, 'mm': 5, 'cm': 0.5, 'deg': None}
+POINT = {'target_px': [1, 2], 'n': 3, 'before': STAGE, 'after': None}
+DAMAGED_POINTS = {
+    'a text': POINT | {'before': STAGE | {'px': '5'}},
+    'names alone': POINT | {'before': ['px', 'mm', 'deg']},
+    'an object': POINT | {'before': STAGE | {'px': {}}},
+    'not a number': POINT | {'before': STAGE | {'px': float('nan')}},
+    'a sum without end': POINT | {'before': STAGE | {'px': 1e308}},
+    'no float': POINT | {'before': STAGE | {'mm': 10**400}},
+    'true': POINT | {'before': STAGE | {'mm': True}},
+    'unknown': POINT | {'before': STAGE | {'mm': None}},
+    'another unit': POINT | {'before': STAGE | {'km': 1}},
+    'no unit': POINT | {'before': {'px': 5}},
+    'target': POINT | {'target_px': [1, float('nan')]},
+    'target of three': POINT | {'target_px': [1, 2, 3]},
+    'half a sample': POINT | {'n': 2.5},
+    'less than none': POINT | {'n': -1},
+    'a list': [POINT],
+}
+
+
+@pytest.mark.parametrize('name', DAMAGED_POINTS)
+def test_a_damaged_report_in_a_file_is_refused(name):
+    values = fit_calibration(noisy(4), SCREEN).to_json()
+    good = Calibration.from_json(values | {'leave_one_out': {'per_point': [POINT, POINT]}})
+    assert (good.leave_one_out.mean('px', 'before'), good.leave_one_out.mean('px')) == (5, None)
+    for points in ([POINT, DAMAGED_POINTS[name]], [DAMAGED_POINTS[name]] * 2):
+        with pytest.raises(UserError, match='damaged'):
+            Calibration.from_json(values | {'leave_one_out': {'per_point': points}})
+
+
+def test_a_report_of_more_points_than_a_calibration_has_is_refused():
+    values = fit_calibration(noisy(4), SCREEN).to_json()
+    Calibration.from_json(values | {'leave_one_out': {'per_point': [POINT] * 32}})
+    with pytest.raises(UserError, match='damaged'):
+        Calibration.from_json(values | {'leave_one_out': {'per_point': [POINT] * 33}})
+
+
 @pytest.mark.parametrize('method', ['kappa', 'features'])
 def test_parameters_that_contradict_each_other_are_refused(method):
     values = fit_calibration(noisy(), SCREEN, method).to_json()

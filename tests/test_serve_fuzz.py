@@ -38,10 +38,12 @@ RESULT = {
 }
 SCREEN = {'size_px': [1920, 1080], 'size_mm': [340, 190], 'camera_mm': [170, -8, 0], 'tilt_deg': 1.5}
 POINTS = [{'target_px': [x, y], 'results': [RESULT, RESULT]} for x, y in ((9, 9), (900, 9), (9, 900))]
+ERROR = {'x_px': 3.0, 'y_px': 4.0, 'x_mm': 0.6, 'y_mm': 0.8, 'px': 5.0, 'mm': 1.0, 'cm': 0.1, 'deg': None}
+LEFT_OUT = {'target_px': [9.0, 9.0], 'n': 2, 'before': ERROR | {'deg': 0.1}, 'after': ERROR}
 FILE = {
     'format': 'evg-calibration', 'version': 1, 'method': 'translation', 'parameters': {'offset_px': [3.0, 4.0]},
     'screen': SCREEN, 'model': 'fake-1', 'camera': 'camera-1', 'rejected': [[1, 'x']],
-    'leave_one_out': {'per_point': []},
+    'leave_one_out': {'per_point': [LEFT_OUT, LEFT_OUT | {'before': None}]},
 }  # fmt: skip
 DOCUMENTS = [
     ('POST', '/v1/gaze', {'image': 'iVBORw0KGgo=', 'screen': SCREEN, 'calibration': '0' * 22}),

@@ -1,9 +1,13 @@
 """The server's routes over a real socket, with a predictor whose answer can be read off the picture."""
 
 import base64
+import contextlib
 import dataclasses
 import json
+import select
+import socket
 import struct
+import tempfile
 import threading
 import time
 
@@ -160,6 +164,59 @@ def test_a_calibration_for_something_else_is_refused(url):
     assert (answer.status_code, 'another screen' in answer.json()['detail']) == (409, True)
 
 
+def _file(url):
+    """The file of a calibration that the server made."""
+    points = _samples(url, [3.0, 4.0], CORNERS)
+    fitted = requests.post(f'{url}/v1/calibration', json={'method': 'affine', 'points': points}).json()
+    return requests.get(f'{url}/v1/calibration/{fitted["id"]}/file').json()
+
+
+@pytest.mark.parametrize('value', ['"a"', '{}', 'NaN', '1e308', '9' * 400, 'null'])
+@pytest.mark.parametrize('name', ['target_px', 'n', 'before', 'px', 'x_px'])
+def test_a_damaged_report_in_a_file_is_no_fault_of_the_server(url, name, value):
+    file = _file(url)
+    for point in file['leave_one_out']['per_point']:
+        place = point if name in point else point['after']
+        place[name] = 'HERE'
+    text = json.dumps(file).replace('"HERE"', value)
+    answer = requests.put(f'{url}/v1/calibration', text, headers={'Content-Type': 'application/json'})
+    if (name, value) == ('before', 'null'):  # that is how a file says that it is not known
+        assert answer.status_code == 201
+    else:
+        assert (answer.status_code, 'damaged' in answer.json()['detail']) == (422, True)
+
+
+LONG = [
+    ({'message': 'x' * 10_001}, 422, 'message: '),
+    ({'rejected': [[1, 'x']] * 19_201}, 422, 'rejected: '),  # 32 points with 600 results are allowed
+    ({'rejected': [[1, 'x' * 20]] * 19_200}, 201, ''),
+    ({'rejected': [[1, 'x' * 210]] * 10_000}, 413, '2,097,152 bytes'),
+    ({'n_points': 33}, 422, 'n_points: '),
+    ({'n_samples': -1}, 422, 'n_samples: '),
+]
+
+
+def test_the_file_of_a_calibration_is_limited_in_size():
+    with serving() as (host, _):
+        file = _file(f'http://{host}')
+        for change, status, words in LONG:
+            answer = requests.put(f'http://{host}/v1/calibration', json=file | change)
+            assert (answer.status_code, words in answer.json().get('detail', '')) == (status, True), words
+
+
+def test_a_calibration_has_so_many_points_and_an_accuracy_test_more(url):
+    def ask(route, n):
+        result = {'found': True, 'score': 1.0, 'screen_px': [500.0, 500.0], 'gaze': [0, 0, -1]}
+        points = [{'target_px': [10.0 * i, 7.0 * i % 110], 'results': [result]} for i in range(n)]
+        answer = requests.post(f'{url}/v1/{route}', json={'points': points})
+        return answer.status_code, answer.json()['detail'] if answer.status_code == 422 else ''
+
+    assert ask('calibration', 32)[0] == 201
+    assert ask('calibration', 33) == (422, 'points: List should have at most 32 items after validation, not 33')
+    assert ask('report', 64)[0] == 200
+    assert ask('report', 65)[0] == 422
+
+
 def test_calibrated_results_do_not_make_a_calibration(url):
     points = _samples(url, [0.0, 0.0], CORNERS)
     points[1]['results'][0]['calibrated'] = True
@@ -190,6 +247,23 @@ def test_atlas_client(url):
     jpeg = session.post(address, files={'face': picture(138, 108, kind='.jpg', size=(224, 224))})
     assert [float(word) for word in jpeg.text.split(' ')] == pytest.approx([0.010, -0.020], abs=0.003)
     assert session.get(address).text == '24.3413 2.3532'
+
+
+def test_a_large_picture_of_the_atlas_client_does_not_touch_the_disk(monkeypatch):
+    rolled = []
+    rollover = tempfile.SpooledTemporaryFile.rollover
+
+    def counted(file):
+        rolled.append(file)
+        rollover(file)
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, 'rollover', counted)
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1100, 3), np.uint8)
+    data = cv2.imencode('.png', noise)[1].tobytes()
+    assert len(data) > 3 * 2**20
+    with serving() as (host, _):
+        assert requests.post(f'http://{host}/inferenceByom/', files={'face': data}).status_code == 200
+    assert rolled == []
 
 
 @pytest.mark.parametrize(
@@ -390,3 +464,40 @@ def test_more_than_the_queue_holds_is_told_to_come_back(tmp_path):
         for thread in threads:
             thread.join()
     assert codes == {10: 200, 20: 200, 30: 429}
+
+
+def test_json_is_read_by_a_worker_and_not_by_the_server(tmp_path):
+    """A body of many unknown names takes seconds to read; while one is read, the server goes on."""
+    hold, answers = Hold(tmp_path), []
+    with serving(hold=hold) as (host, app):
+
+        def ask(body):
+            answers.append(requests.post(f'http://{host}/v1/gaze', **body))
+
+        threads = [threading.Thread(target=ask, args=(b,)) for b in (dict(data=picture(9, 9), headers=PNG), _json('{'))]
+        threads[0].start()
+        hold.begun(9)
+        threads[1].start()
+        wait_until(lambda: app.state.pool.waiting == 1)  # it waits for the only worker
+        hold.release()
+        for thread in threads:
+            thread.join()
+    assert [answer.status_code for answer in answers] == [200, 422]
+
+
+def test_bodies_that_are_only_half_there_count_as_held():
+    """16 bodies of the largest size have a place, whole or not: 40 halves of 1 KiB do not fit into 16 KiB."""
+    head = b'POST /v1/gaze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1024\r\n\r\n'
+    with serving(Settings(max_body_bytes=1024)) as (host, _), contextlib.ExitStack() as stack:
+        address = ('127.0.0.1', int(host.rpartition(':')[2]))
+        slow = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(40)]
+        for connection in slow:
+            connection.sendall(head + bytes(512))
+        # 32 halves fill the place; the other 8 are answered at once.
+        wait_until(lambda: len(select.select(slow, [], [], 0)[0]) == 8)
+        refused = select.select(slow, [], [], 0)[0]
+        assert all(connection.recv(4096).startswith(b'HTTP/1.1 429 ') for connection in refused)
+        for connection in slow:
+            connection.close()
+        # What was held for them is given back.
+        wait_until(lambda: requests.post(f'http://{host}/v1/gaze', bytes(900), headers=PNG).status_code == 415)

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import json
 import struct
 import zlib
 
@@ -130,21 +131,21 @@ def test_rate_limit_remembers_so_many_clients_and_no_more():
 def test_calibrations_expire_after_their_last_use_and_are_capped():
     clock = Clock()
     kept = Calibrations(capacity=2, lifetime_s=10, clock=clock)
-    first, second = kept.add('1', {'method': 'a'}), kept.add('2', {})
-    assert first.summary == {'id': first.summary['id'], 'method': 'a'}
-    assert len(first.summary['id']) == 22
+    first, second = kept.add('1', '{"method": "a"}'), kept.add('2', '{"method": "b"}')
+    assert json.loads(first.summary) == {'id': first.name, 'method': 'a'}
+    assert len(first.name) == 22
     clock.now += 6
-    assert kept.get(first.summary['id']).file == '1'
+    assert kept.get(first.name).file == '1'
     clock.now += 6  # the second is 12 s old and unused, the first was used 6 s ago
     with pytest.raises(Refusal, match='no such') as caught:
-        kept.get(second.summary['id'])
+        kept.get(second.name)
     assert caught.value.status == 404
-    third, fourth = kept.add('3', {}), kept.add('4', {})
+    third, fourth = kept.add('3', '{"n": 3}'), kept.add('4', '{"n": 4}')
     assert len(kept) == 2
     with pytest.raises(Refusal):
-        kept.get(first.summary['id'])
-    kept.remove(third.summary['id'])
-    assert [kept.get(fourth.summary['id']).file, len(kept)] == ['4', 1]
+        kept.get(first.name)
+    kept.remove(third.name)
+    assert [kept.get(fourth.name).file, len(kept)] == ['4', 1]
 
 
 def _basic(text):
@@ -233,7 +234,10 @@ def test_a_weak_token_is_refused(token):
 
 def test_settings_must_be_positive_and_do_not_tell_the_token():
     for field in dataclasses.fields(Settings):
-        if field.name != 'token':
+        if field.name not in ('token', 'min_score'):
             with pytest.raises(UserError, match=field.name):
                 Settings(**{field.name: 0})
+    for score in (-0.1, 1.1, float('nan')):
+        with pytest.raises(UserError, match='min_score'):
+            Settings(min_score=score)
     assert TOKEN not in str(Settings(token=TOKEN).limits())

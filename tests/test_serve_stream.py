@@ -91,11 +91,11 @@ def test_the_newest_frame_wins_and_the_others_are_counted(tmp_path):
         (_frame(1, picture(1, 1)[:-8]), 'cut off'),
         (_frame(1, picture(1, 1, size=(5000, 3000))), '5000 x 3000'),
         ('{', 'Invalid JSON'),
-        ('[' * 10**4, 'recursion'),
+        ('[' * 4000, 'recursion'),
         ('{"type": "configure", "screen": 5}', 'screen'),
         ('{"type": "configure", "filter": "median"}', 'filter'),
         ('{"type": "configure", "calibration": "0123456789012345678901"}', 'no such calibration'),
-        (json.dumps({'type': 'configure', 'filter': 'x' * 10**5}), 'characters'),
+        (json.dumps({'type': 'configure'} | {f'k{i}': 0 for i in range(400)}), '4,096 characters'),
     ],
 )
 def test_a_bad_message_is_answered_in_words_and_the_stream_goes_on(host, message, words):
@@ -122,6 +122,29 @@ def test_no_face_has_no_point(host):
         stream.send(_frame(1, picture(0, 0)))
         result = _next(stream)
     assert (result['point'], result['raw'], result['reason']) == (None, None, 'no face')
+
+
+def test_a_face_with_a_low_score_has_no_point_and_is_no_sample():
+    clear, unclear = picture(100, 50, red=51), picture(100, 50, red=204)  # scores of 0.8 and 0.2
+    with serving(Settings(min_score=0.5)) as (host, _):
+        with _connect(host) as stream:
+            _next(stream, 'ready')
+            for number, (data, reason) in enumerate([(clear, ''), (unclear, 'low score')]):
+                stream.send(_frame(number, data))
+                result = _next(stream)
+                assert (result['reason'], result['point']) == (reason, None if reason else result['raw'])
+                assert result['raw'] == result['faces'][0]['screen_px']
+        url = f'http://{host}/v1'
+        faces = [
+            requests.post(f'{url}/gaze', data, headers={'Content-Type': 'image/png'}).json()['faces'][0]
+            for data in (clear, unclear)
+        ]
+        body = {'method': 'translation', 'points': [{'target_px': [500, 500], 'results': faces}]}
+        fitted = requests.post(f'{url}/calibration', json=body).json()
+        assert fitted['rejected'] == [{'sample': 1, 'reason': 'low score'}]
+        report = requests.post(f'{url}/report?format=json', json={'points': body['points']}).json()
+        assert report['points'][0]['lost'] == {'low score': 1}
+        assert requests.get(f'{url}/info').json()['limits']['min_score'] == 0.5
 
 
 def test_screen_and_filter_are_configured(host):
@@ -174,7 +197,7 @@ def test_a_calibration_is_used_and_belongs_to_its_screen(host):
 
 
 def test_a_client_that_does_not_read_stops_only_itself():
-    with serving(Settings(stall_s=1.0), send_buffer=4096) as (host, app):
+    with serving(Settings(stall_s=1.0, requests_per_s=1e6), send_buffer=4096) as (host, app):
         # Small buffers, so that what it does not read soon has no place any more.
         deaf = socket.socket()
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -201,6 +224,16 @@ def test_a_client_that_does_not_read_stops_only_itself():
         stop.set()
         deaf.shutdown(socket.SHUT_RDWR)
         flooding.join()
+
+
+def test_the_frames_of_an_address_count_as_its_requests():
+    # 10 at once and 5 a second: 100 frames take all there is for 18 s; without them 6 requests would have a place.
+    with serving(Settings(requests_per_s=5)) as (host, _), _connect(host) as stream:
+        _next(stream, 'ready')
+        for number in range(100):
+            stream.send(_frame(number, picture(100, 50)))
+        assert _next(stream)['id'] >= 0
+        assert 429 in [requests.get(f'http://{host}/healthz').status_code for _ in range(5)]
 
 
 def test_streams_are_limited():

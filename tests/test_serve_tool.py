@@ -9,11 +9,13 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import requests
+import skimage.data
 import websockets.sync.client
 from conftest import ROOT
 from model_folders import model_folder, network
@@ -23,6 +25,7 @@ from evg.deploy.runtime import GazeModel
 from evg.inference import GazePredictor, Screen
 from evg.synthetic import SyntheticWorld
 
+MODELS = Path(os.environ.get('EVG_TEST_MODELS', ROOT.parent / 'shared' / 'models'))
 PLANE, PATCH = 'configs/ctdet_gazeface/nano_synth_160.py', 'configs/regression/nano_synth_96.py'
 
 
@@ -98,6 +101,18 @@ def test_the_server_gives_what_the_predictor_gives(folder, screen):
         assert (answer.status_code, 'configs/regression' in answer.json()['detail']) == (422, True)
 
 
+def test_two_faces_are_answered_the_largest_first():
+    face = skimage.data.astronaut()[20:260, 100:340, ::-1]
+    image = np.zeros((480, 800, 3), np.uint8)
+    image[:260, :260], image[:480, 300:780] = cv2.resize(face, (260, 260)), cv2.resize(face, (480, 480))
+    data = cv2.imencode('.png', image)[1].tobytes()
+    model = ('landmark', '--face-model', MODELS / 'face_landmarker.task')
+    for args, places in (((), [True]), (('--max-faces', 2), [True, False])):
+        with Tool(*model, *args) as host:
+            answer = requests.post(f'http://{host}/v1/gaze', data, headers={'Content-Type': 'image/png'}).json()
+        assert [face['face_box_px'][0] > 300 for face in answer['faces']] == places  # the large one is on the right
+
+
 def test_the_atlas_client_gets_the_networks_answer(tmp_path):
     """The whole of the sample's exchange: a JPEG of a normalised face in, "pitch yaw" out."""
     made = str(model_folder(tmp_path, *network(PATCH)))
@@ -121,6 +136,8 @@ def test_the_atlas_client_gets_the_networks_answer(tmp_path):
         (['landmark', '--host', '0.0.0.0'], '--certfile'),
         (['landmark', '--token', 'short'], '16 to 256'),
         (['landmark', '--workers', '0'], 'workers'),
+        (['landmark', '--min-score', '2'], 'min_score'),
+        (['landmark', '--max-faces', '0'], 'max_faces'),
         (['landmark', '--host', '0.0.0.0', '--token', 'x' * 20, '--certfile', 'a', '--keyfile', 'b'], 'for TLS'),
     ],
 )

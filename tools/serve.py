@@ -22,6 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--face-model', help='model file of the face detector (default: looked up)')
     parser.add_argument('--backend', choices=['auto', 'onnxruntime', 'acl'], default='auto', help='of a model folder')
     parser.add_argument('--workers', type=int, default=1, help='processes with a model each')
+    parser.add_argument('--max-faces', type=int, default=1, help='how many faces of a picture are answered')
+    parser.add_argument('--min-score', type=float, default=0.0, help='smallest score of a face, 0 to 1; 0 keeps all')
     return parser.parse_args()
 
 
@@ -36,12 +38,15 @@ def main() -> None:
         from evg.serve.worker import load_predictor  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UserError(f"the server needs {error.name}: pip install 'evg[serve]'") from None
-    settings = Settings(token=args.token or os.environ.get('EVG_TOKEN') or None, workers=args.workers)
+    token = args.token or os.environ.get('EVG_TOKEN') or None
+    settings = Settings(token=token, workers=args.workers, min_score=args.min_score)
     screen = Screen.load(args.screen) if args.screen else Screen.from_diagonal()
     camera = Camera.load(args.camera) if args.camera else None
     # Workers share the cores out among them.
     threads = None if args.workers == 1 else max(1, (os.cpu_count() or 1) // args.workers)
-    factory = functools.partial(load_predictor, args.model, screen, camera, args.face_model, args.backend, threads)
+    factory = functools.partial(
+        load_predictor, args.model, screen, camera, args.face_model, args.backend, threads, args.max_faces
+    )
     run(create_app(factory, settings), settings, args.host, args.port, args.certfile, args.keyfile)
 
 

@@ -1,8 +1,8 @@
 """The accuracy test: a person looks at known points, and the answers are compared with them, point by point.
 
 The measures and their source are in `accuracy_measures`. The points are those of the Atlas sample's test by default,
-but any will do. Nothing is taken out: a sample counts as lost where it has no face, closed eyes, or no point on the
-screen's plane; all others are measured.
+but any will do. Nothing is taken out: a sample counts as lost where it has no face, closed eyes, too low a score, or no
+point on the screen's plane; all others are measured.
 """
 
 from collections import Counter
@@ -35,10 +35,11 @@ class AccuracyTest:
 
     Args:
         screen: the declared screen; the results are of this screen.
+        min_score: smallest score of a result, 0..1; one with less counts as lost.
     """
 
-    def __init__(self, screen: Screen):
-        self.screen = screen
+    def __init__(self, screen: Screen, min_score: float = 0.0):
+        self.screen, self.gate = screen, Gate(min_score)
         self._points: list[tuple[Array, list[GazeResult]]] = []
 
     def add(self, target_px: ArrayLike, results: Iterable[GazeResult]) -> None:
@@ -85,7 +86,7 @@ class AccuracyTest:
         }
 
     def _measure(self, target: Array, results: Sequence[GazeResult]) -> dict[str, Any]:
-        reasons = [_lost(result) for result in results]
+        reasons = [self._lost(result) for result in results]
         nothing = np.full(2, np.nan)
         points = [nothing if reason else result.screen_px for result, reason in zip(results, reasons, strict=True)]
         samples = np.array(points, np.float64)
@@ -110,6 +111,10 @@ class AccuracyTest:
             point[name] = dict(zip(('mm', 'deg'), measure(self.screen, samples, origin), strict=True))
         return point
 
+    def _lost(self, result: GazeResult) -> str:
+        """Why a result is no sample; '' if it is one."""
+        return self.gate.reason(result) or ('' if known(result.screen_px) else 'far off the screen')
+
     def _sample_error(self, seen: Array, target: Array, origin: Array | None) -> dict[str, float | None]:
         deg = angles_deg(self.screen, seen, target, origin)
         mm = float(np.mean(distances_mm(self.screen, seen, target)))
@@ -120,11 +125,6 @@ class AccuracyTest:
         values, vectors = np.linalg.eigh(np.cov(self.screen.px_to_mm(seen).T, bias=True))
         semi = np.sqrt(np.maximum(values[::-1], 0))
         return {'semi_mm': semi.tolist(), 'angle_deg': float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))}
-
-
-def _lost(result: GazeResult) -> str:
-    """Why a result is no sample; '' if it is one."""
-    return Gate().reason(result) or ('' if known(result.screen_px) else 'far off the screen')
 
 
 def _means(points: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

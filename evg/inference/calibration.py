@@ -23,7 +23,15 @@ from evg.inference.calibration_methods import (
     on_a_line,
     parameters,
 )
-from evg.inference.calibration_samples import SETTLE_MS, CalibrationSample, Observations, count_reasons, known, usable
+from evg.inference.calibration_samples import (
+    MAX_POINTS,
+    SETTLE_MS,
+    CalibrationSample,
+    Observations,
+    count_reasons,
+    known,
+    usable,
+)
 from evg.inference.json_files import checked_json, read_json, write_json
 from evg.inference.result import GazeResult
 from evg.inference.screen import Screen
@@ -32,7 +40,6 @@ __all__ = ['METHODS', 'Calibration', 'CalibrationSample', 'LeaveOneOut', 'fit_ca
 
 Array = NDArray[np.float64]
 
-_MAX_POINTS = 32
 _CORNERS, _QUARTERS = (0, 1), (0.25, 0.75)
 # Rows of (y, the xs), in shares of the screen inside the margin.
 _GRIDS: dict[int, list[tuple[float, tuple]]] = {
@@ -220,6 +227,7 @@ def fit_calibration(
     model_identity: str = '',
     camera_identity: str = '',
     settle_ms: float = SETTLE_MS,
+    min_score: float = 0.0,
 ) -> Calibration:
     """Fit a calibration.
 
@@ -229,6 +237,7 @@ def fit_calibration(
         method: a name in `METHODS`.
         model_identity, camera_identity: of the predictor and the camera, for `Calibration.check`.
         settle_ms: how much of the beginning of each point is left out, see `usable`.
+        min_score: smallest score of a sample, 0..1.
 
     Raises:
         UserError: an unknown method, no usable sample, or too few points for the method.
@@ -236,7 +245,7 @@ def fit_calibration(
     if method not in METHODS:
         raise UserError(f'unknown calibration method {method!r}{did_you_mean(method, METHODS)}')
     needs = NEEDS.get(method, ())
-    kept, rejected = usable(samples, screen, needs, settle_ms)
+    kept, rejected = usable(samples, screen, needs, settle_ms, min_score)
     if not kept:
         raise UserError(
             f'none of the {len(samples)} samples can be used ({count_reasons(rejected) or "there is none"}); let the '
@@ -245,8 +254,8 @@ def fit_calibration(
         )
     seen = Observations.of([samples[i] for i in kept], screen)
     targets = seen.means(seen.target_px)
-    if len(targets) > _MAX_POINTS:
-        raise UserError(f'a calibration has at most {_MAX_POINTS} points, not {len(targets)}')
+    if len(targets) > MAX_POINTS:
+        raise UserError(f'a calibration has at most {MAX_POINTS} points, not {len(targets)}')
     if len(targets) < MIN_POINTS[method] or (MIN_POINTS[method] > 1 and on_a_line(seen, targets)):
         raise UserError(
             f'method {method!r} needs {MIN_POINTS[method]} points or more that do not lie on a line, and has '

@@ -7,9 +7,11 @@ import numpy as np
 
 from evg.inference.accuracy_measures import offset
 from evg.inference.calibration_methods import METHODS
-from evg.inference.calibration_samples import Observations
+from evg.inference.calibration_samples import MAX_POINTS, Observations
 
-_UNITS = {'px', 'mm', 'deg'}
+_POINT = {'target_px', 'n', 'before', 'after'}
+_STAGE = {'x_px', 'y_px', 'x_mm', 'y_mm', 'px', 'mm', 'cm', 'deg'}  # of `accuracy_measures.offset`
+_LARGEST = 1e9  # px, mm or degrees: beyond it an error says nothing but that there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,10 @@ class LeaveOneOut:
         Raises:
             ValueError, TypeError, KeyError: anything else.
         """
-        for point in values['per_point']:
-            stages = [point[stage] for stage in ('before', 'after') if point[stage] is not None]
-            if set(point) != {'target_px', 'n', 'before', 'after'} or not all(set(stage) >= _UNITS for stage in stages):
-                raise ValueError('not a point of a leave-one-out report')
-        return cls(values['per_point'])
+        points = values['per_point']
+        if not isinstance(points, list) or len(points) > MAX_POINTS or not all(_is_point(point) for point in points):
+            raise ValueError('not a leave-one-out report')
+        return cls(points)
 
 
 def leave_one_out(method: str, seen: Observations) -> LeaveOneOut | None:
@@ -60,7 +61,34 @@ def leave_one_out(method: str, seen: Observations) -> LeaveOneOut | None:
         after = METHODS[method].fit(seen.take(~out)).correct(left).mean(axis=0)
         origin = None if left.origin_mm is None else left.origin_mm.mean(axis=0)
         errors = [offset(seen.screen, px, left.target_px[0], origin) for px in (left.measured_px.mean(axis=0), after)]
-        before_after = [error if np.isfinite(error['mm']) else None for error in errors]
+        before_after = [error if _is_stage(error) else None for error in errors]
         points.append({'target_px': left.target_px[0].tolist(), 'n': int(out.sum())})
         points[-1] |= dict(zip(('before', 'after'), before_after, strict=True))
     return LeaveOneOut(points)
+
+
+def _is_point(point: Any) -> bool:
+    """Whether a value is a point as `LeaveOneOut` describes it."""
+    if not isinstance(point, dict) or set(point) != _POINT:
+        return False
+    target, n = point['target_px'], point['n']
+    return (
+        isinstance(target, list)
+        and len(target) == 2
+        and all(_is_number(px) for px in target)
+        and _is_number(n)
+        and isinstance(n, int)
+        and n >= 0
+        and all(point[stage] is None or _is_stage(point[stage]) for stage in ('before', 'after'))
+    )
+
+
+def _is_stage(stage: Any) -> bool:
+    """Whether a value is an error that can be averaged; the angle alone may be None."""
+    if not isinstance(stage, dict) or set(stage) != _STAGE:
+        return False
+    return all(_is_number(value) or (name == 'deg' and value is None) for name, value in stage.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST  # NaN is none

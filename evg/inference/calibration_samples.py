@@ -14,6 +14,7 @@ from evg.inference.screen import Screen
 
 Array = NDArray[np.float64]
 
+MAX_POINTS = 32  # of a calibration
 SETTLE_MS = 200.0  # a saccade begins about 0.2 s after its target appears
 # Scatter within a point: a sample is out beyond this many times the median distance from the median (4 standard
 # deviations of a round Gaussian, whose median distance is 1.18 of them), but never within the floor.
@@ -125,20 +126,25 @@ class Observations:
 
 
 def usable(
-    samples: Sequence[CalibrationSample], screen: Screen, needs: Sequence[str] = (), settle_ms: float = SETTLE_MS
+    samples: Sequence[CalibrationSample],
+    screen: Screen,
+    needs: Sequence[str] = (),
+    settle_ms: float = SETTLE_MS,
+    min_score: float = 0.0,
 ) -> tuple[list[int], list[tuple[int, str]]]:
     """Which samples of a calibration can be trusted.
 
-    Left out are: frames without a face, with closed eyes (less open than half of what is usual at the point), without a
-    point on the screen's plane or without what the method needs; the first `settle_ms` of a point, where the frames
-    have timestamps and the point lasts at least twice as long (the eye is still on its way); and, at a point with
-    five samples or more, those far from the median of the point (a glance elsewhere).
+    Left out are: frames without a face, with closed eyes (less open than half of what is usual at the point), with a
+    low score, without a point on the screen's plane or without what the method needs; the first `settle_ms` of a point,
+    where the frames have timestamps and the point lasts at least twice as long (the eye is still on its way); and, at a
+    point with five samples or more, those far from the median of the point (a glance elsewhere).
 
     Args:
         samples: in the order of time.
         screen: the declared screen.
         needs: fields of the results that must be known.
         settle_ms: see above; 0 keeps the first samples.
+        min_score: smallest `score` of a result, 0..1.
 
     Returns:
         Numbers of the samples that stay, and (number, reason) of the others.
@@ -153,7 +159,7 @@ def usable(
         if sample.result.calibrated:
             raise UserError(f'sample {i} is calibrated already: a calibration is fitted to results without one')
         usual = lids.get(tuple(sample.target_px), 0.0)
-        reason = Gate(min_eyes_open=float(np.clip(usual / 2, *_BLINK))).reason(sample.result)
+        reason = Gate(min_score, float(np.clip(usual / 2, *_BLINK))).reason(sample.result)
         if not reason and np.abs(np.asarray(sample.result.screen_px)).max() > limit:
             reason = 'far off the screen'
         reason = reason or next((f'no {name}' for name in needs if not known(getattr(sample.result, name))), '')

@@ -20,6 +20,7 @@ from evg.serve.calibration_routes import add_calibration_routes
 from evg.serve.calibrations import Calibrations
 from evg.serve.docs_page import docs_page
 from evg.serve.guard import Guard, problem
+from evg.serve.limits import RateLimit
 from evg.serve.metrics import CONTENT_TYPE, Metrics
 from evg.serve.openapi import describe, json_body
 from evg.serve.pictures import gaze_request, json_text
@@ -38,10 +39,13 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
             picklable: a function of a module, or `functools.partial` of one.
         settings: limits and access.
     """
-    pool = WorkerPool(predictor_factory, settings.workers, settings.queue, settings.request_s, settings.max_pixels)
+    pool = WorkerPool(
+        predictor_factory, settings.workers, settings.queue, settings.request_s, settings.max_pixels, settings.min_score
+    )
     calibrations = Calibrations(settings.calibrations, settings.calibration_s)
     metrics = Metrics(pool, calibrations)
-    streams = Streams(pool, calibrations, settings, metrics)
+    rate = RateLimit(settings.requests_per_s, 2 * settings.requests_per_s)
+    streams = Streams(pool, calibrations, settings, metrics, rate)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,7 +63,7 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
         redoc_url=None,
     )
     app.state.pool = pool
-    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, rate=rate)
     app.openapi = describe(app, secured=settings.token is not None)  # type: ignore[method-assign]
 
     @app.exception_handler(Refusal)
@@ -112,13 +116,13 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
 
     @app.post(
         '/v1/gaze',
-        summary='The gaze of each face in a picture',
+        summary='The gaze of the faces in a picture',
         responses={200: {'model': schemas.GazeAnswer}},
         openapi_extra=json_body(schemas.GazeRequest, pictures=True),
     )
     async def gaze(request: Request) -> Response:
         """A picture file as it is, or JSON with a screen and a calibration."""
-        wanted = await gaze_request(request)
+        wanted = await gaze_request(request, pool)
         stored = None if wanted.calibration is None else calibrations.get(wanted.calibration).file
         seen = await pool.run('gaze', wanted.picture, wanted.screen, stored, None)
         head = json.dumps({'model': pool.about['model'], 'times_ms': seen.times_ms})
@@ -143,5 +147,5 @@ def create_app(predictor_factory: Callable[[], Any], settings: Settings) -> Fast
         await streams.serve(socket, about())
 
     add_calibration_routes(app, pool, calibrations)
-    add_atlas_routes(app, pool)
+    add_atlas_routes(app, pool, settings.max_body_bytes)
     return app

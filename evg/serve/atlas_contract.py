@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, File, UploadFile
 from fastapi.responses import PlainTextResponse
+from starlette.formparsers import MultiPartParser
 
 from evg.serve.workers import WorkerPool
 
@@ -11,13 +12,16 @@ from evg.serve.workers import WorkerPool
 ALIVE = '24.3413 2.3532'
 
 
-def add_atlas_routes(app: FastAPI, pool: WorkerPool) -> None:
+def add_atlas_routes(app: FastAPI, pool: WorkerPool, max_body_bytes: int) -> None:
     """Add `GET` and `POST /inferenceByom/`.
 
     Args:
         app: what they are added to.
         pool: the workers.
+        max_body_bytes: of a request.
     """
+    # Starlette writes a file of a form to disk from 1 MiB on, and can be told otherwise for the whole process only.
+    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, max_body_bytes)
 
     @app.get('/inferenceByom/', response_class=PlainTextResponse, summary='A constant: the server is there')
     async def alive() -> str:

@@ -1,10 +1,9 @@
 """The routes of calibrations: fit one, bring one back, look at it, keep its file, forget it."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from evg.serve import schemas
 from evg.serve.calibrations import Calibrations
@@ -48,12 +47,17 @@ def add_calibration_routes(app: FastAPI, pool: WorkerPool, calibrations: Calibra
         """Refused with 409 where it is for another model or camera; the screen is compared when it is used."""
         return keep(*await pool.run('read_calibration', await json_text(request)))
 
-    def keep(file: str, told: dict[str, Any]) -> Response:
-        return JSONResponse(calibrations.add(file, told).summary, 201)
+    def keep(file: str, told: str) -> Response:
+        return Response(calibrations.add(file, told).summary, 201, media_type='application/json')
 
-    @app.get('/v1/calibration/{calibration}', operation_id='calibration_of', summary='What is known of a calibration')
-    async def calibration_of(calibration: Id) -> schemas.CalibrationAnswer:
-        return schemas.CalibrationAnswer.model_validate_json(json.dumps(calibrations.get(calibration).summary))
+    @app.get(
+        '/v1/calibration/{calibration}',
+        operation_id='calibration_of',
+        summary='What is known of a calibration',
+        response_model=schemas.CalibrationAnswer,
+    )
+    async def calibration_of(calibration: Id) -> Response:
+        return Response(calibrations.get(calibration).summary, media_type='application/json')
 
     @app.get(
         '/v1/calibration/{calibration}/file',

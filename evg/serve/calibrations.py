@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from evg.serve.refusal import Refusal
 
@@ -15,12 +14,14 @@ class Stored:
     """A calibration as the server keeps it.
 
     Attributes:
+        name: its id.
         file: its JSON file, as text.
-        summary: what the client was told about it.
+        summary: what the client was told about it, JSON as text.
     """
 
+    name: str
     file: str
-    summary: dict[str, Any]
+    summary: str
 
 
 class Calibrations:
@@ -40,10 +41,10 @@ class Calibrations:
         self._forget()
         return len(self._stored)
 
-    def add(self, file: str, summary: dict[str, Any]) -> Stored:
-        """Keep one; its summary gets the id."""
+    def add(self, file: str, summary: str) -> Stored:
+        """Keep one; its summary, a JSON object with some content, gets the id."""
         name = secrets.token_urlsafe(16)
-        stored = Stored(file, {'id': name, **summary})
+        stored = Stored(name, file, f'{{"id": "{name}", {summary[1:]}')
         self._stored[name] = (self.clock(), stored)
         self._forget()
         return stored

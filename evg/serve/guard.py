@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 from starlette.responses import JSONResponse
 
-from evg.serve.limits import RateLimit
+from evg.serve.limits import RateLimit, address_of
 from evg.serve.metrics import Metrics
 from evg.serve.refusal import Refusal
 from evg.serve.security import COOKIE, Access
@@ -51,12 +52,13 @@ class Guard:
         app: what it guards.
         settings: the limits.
         metrics: where it counts.
+        rate: how often an address may come.
     """
 
-    def __init__(self, app: Callable, settings: Settings, metrics: Metrics):
+    def __init__(self, app: Callable, settings: Settings, metrics: Metrics, rate: RateLimit):
         self.app, self.settings, self.metrics = app, settings, metrics
         self.access = Access(settings.token)
-        self.rate = RateLimit(settings.requests_per_s, 2 * settings.requests_per_s)
+        self.rate = rate
         self._held = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -75,8 +77,7 @@ class Guard:
         return await self._http(scope, headers, receive, send, None)
 
     def _let_in(self, scope: Message, headers: dict[bytes, bytes]) -> None:
-        client = scope['client'][0] if scope.get('client') else ''
-        if self.rate.wait_s(client):
+        if self.rate.wait_s(address_of(scope)):
             raise Refusal(429, 'too many requests')
         if refused := self.access.refusal(headers):
             raise Refusal(*refused)
@@ -84,7 +85,7 @@ class Guard:
     async def _http(
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, refusal: Refusal | None
     ) -> None:
-        start, status, held = time.perf_counter(), 500, 0
+        start, status, held = time.perf_counter(), 500, _Held()
         added = dict(_HEADERS)
         if self.access.shown_by_password(headers):
             secure = '; Secure' if scope['scheme'] == 'https' else ''
@@ -101,9 +102,7 @@ class Guard:
 
         try:
             if refusal is None:
-                body = await self._body(headers, receive)
-                held = len(body)
-                self._held += held
+                body = await self._body(headers, receive, held)
                 await self.app(scope, _replay(body, receive), sent)
             else:
                 raise refusal
@@ -118,20 +117,20 @@ class Guard:
         except _Gone:
             status = 499
         finally:
-            self._held -= held
+            self._held -= held.size
             route = getattr(scope.get('route'), 'path', 'other')
             method = scope['method'] if scope['method'] in _METHODS else 'other'
             self.metrics.requests.labels(route, method, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body, if it is small and comes in time."""
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, held: '_Held') -> bytes:
+        """The whole body, if it is small and comes in time; what has come is counted in `held` at once."""
         largest = self.settings.max_body_bytes
         too_large = Refusal(413, f'a body may have {largest:,} bytes')
         declared = headers.get(b'content-length', b'')
         if declared.isdigit() and (len(declared) > 18 or int(declared) > largest):
             raise too_large
-        chunks, size = [], 0
+        chunks = []
         try:
             with anyio.fail_after(self.settings.request_s):
                 while True:
@@ -139,10 +138,11 @@ class Guard:
                     if message['type'] == 'http.disconnect':
                         raise _Gone
                     chunks.append(message.get('body', b''))
-                    size += len(chunks[-1])
-                    if size > largest:
+                    held.size += len(chunks[-1])
+                    self._held += len(chunks[-1])
+                    if held.size > largest:
                         raise too_large
-                    if self._held + size > _BODIES * largest:
+                    if self._held > _BODIES * largest:
                         raise Refusal(429, 'the server is busy')
                     if not message.get('more_body', False):
                         return b''.join(chunks)
@@ -158,6 +158,13 @@ class Guard:
                 left -= len(message.get('body', b''))
                 if not message.get('more_body', False):
                     return
+
+
+@dataclass
+class _Held:
+    """How many bytes are held for a request, whole or not."""
+
+    size: int = 0
 
 
 class _Gone(Exception):

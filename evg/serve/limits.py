@@ -3,7 +3,8 @@
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from evg.serve.refusal import Refusal
 
@@ -101,6 +102,11 @@ def _webp_size(data: bytes) -> tuple[int, int]:
             raise Refusal(422, 'animated WebP is not read')
         return int.from_bytes(data[24:27], 'little') + 1, int.from_bytes(data[27:30], 'little') + 1
     raise Refusal(422, 'the WebP has a broken header')
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """A client's address, without its port; '' where it has none."""
+    return scope['client'][0] if scope.get('client') else ''
 
 
 class RateLimit:

@@ -1,25 +1,13 @@
 """`POST /v1/gaze`: the two forms of a request."""
 
-import base64
-import binascii
-from dataclasses import dataclass
-
 from starlette.requests import Request
 
 from evg.serve.refusal import Refusal
-from evg.serve.schemas import GazeRequest, parse
+from evg.serve.worker import Wanted
+from evg.serve.workers import WorkerPool
 
 PICTURES = ('image/jpeg', 'image/png', 'image/webp')
 JSON = 'application/json'
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A picture file, and what it is to be seen with."""
-
-    picture: bytes
-    screen: str | None = None
-    calibration: str | None = None
 
 
 def media_type(request: Request) -> str:
@@ -27,8 +15,8 @@ def media_type(request: Request) -> str:
     return request.headers.get('content-type', '').partition(';')[0].strip().lower()
 
 
-async def gaze_request(request: Request) -> Wanted:
-    """The picture and its circumstances.
+async def gaze_request(request: Request, pool: WorkerPool) -> Wanted:
+    """The picture and its circumstances; JSON is read by a worker.
 
     Raises:
         Refusal: 415 for another type of body, 422 for broken JSON or base64.
@@ -38,12 +26,7 @@ async def gaze_request(request: Request) -> Wanted:
         return Wanted(body)
     if kind != JSON:
         raise Refusal(415, f'Content-Type must be {", ".join(PICTURES)} or {JSON}, not {kind[:60] or "missing"}')
-    wanted = parse(GazeRequest, body)
-    try:
-        picture = base64.b64decode(wanted.image, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refusal(422, 'image: is not base64') from None
-    return Wanted(picture, None if wanted.screen is None else wanted.screen.model_dump_json(), wanted.calibration)
+    return await pool.run('wanted', body)
 
 
 async def json_text(request: Request) -> bytes:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evg.inference.calibration_samples import MAX_POINTS
 from evg.serve.refusal import Refusal
 
-MAX_POINTS = 64
+MAX_TEST_POINTS = 64  # of an accuracy test
 MAX_RESULTS = 600  # of one point: 20 s at 30 frames a second
+MAX_FILE_BYTES = 2 * 2**20  # of a calibration; one of 32 points with 600 results, all left out, has half of it
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -55,7 +57,7 @@ class Result(Strict):
     """One face in one frame; a frame without a face has one result with `found` false."""
 
     found: bool
-    reason: str = Field('', description="why there is no gaze: 'no face', 'eyes closed', ...")
+    reason: str = Field('', max_length=200, description="why there is no gaze: 'no face', 'eyes closed', ...")
     plane_mm: Open | None = Field(None, description="where the gaze meets the camera's plane")
     plane_cm: Open | None = None
     screen_px: Open | None = Field(None, description='point of gaze on the screen; may lie outside')
@@ -88,7 +90,7 @@ class GazeRequest(Strict):
 
 
 class GazeAnswer(Strict):
-    """The gaze of each face, the largest first."""
+    """The gaze of each face, the largest first, and of no more than the server was told to look for."""
 
     model: str
     faces: list[Result] = Field(min_length=1)
@@ -153,11 +155,13 @@ class CalibrationFile(BaseModel):
     screen: ScreenFile
     model: str
     camera: str
-    n_points: int = 0
-    n_samples: int = 0
-    rejected: list[Annotated[list[int | str], Field(min_length=2, max_length=2)]] = []
+    n_points: int = Field(0, ge=0, le=MAX_POINTS)
+    n_samples: int = Field(0, ge=0, le=10**9)
+    rejected: list[Annotated[list[int | str], Field(min_length=2, max_length=2)]] = Field(
+        [], max_length=MAX_POINTS * MAX_RESULTS
+    )
     leave_one_out: dict[str, Any] | None = None
-    message: str = ''
+    message: str = Field('', max_length=10_000)
 
 
 class ReportRequest(Strict):
@@ -165,7 +169,7 @@ class ReportRequest(Strict):
 
     screen: ScreenFile | None = None
     facts: dict[Fact, Fact] = Field({}, max_length=20, description='what the report should say about itself')
-    points: list[PointSamples] = Field(min_length=1, max_length=MAX_POINTS)
+    points: list[PointSamples] = Field(min_length=1, max_length=MAX_TEST_POINTS)
 
 
 class Info(Strict):

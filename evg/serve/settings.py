@@ -14,6 +14,8 @@ class Settings:
         token: what a client must know; None lets in everybody who reaches the loopback address.
         workers: processes with a model each.
         max_body_bytes: of a request, and of a message of the stream.
+        min_score: a face with a lower score has no point to be shown, and is no sample of a calibration or an accuracy
+            test; 0 to 1, and 0 keeps all.
         max_pixels: of a picture, read from its header before it is decoded.
         requests_per_s: of one client address, steadily; twice as many at once. Frames of a stream count as requests.
         request_s: how long a body may take to arrive, a request to wait for a worker, and a worker to answer it.
@@ -26,6 +28,7 @@ class Settings:
 
     token: str | None = None
     workers: int = 1
+    min_score: float = 0.0
     max_body_bytes: int = 10 * 2**20
     max_pixels: int = 4096 * 3072
     requests_per_s: float = 1000.0
@@ -38,9 +41,11 @@ class Settings:
 
     def __post_init__(self):
         check_token(self.token)
+        if not 0 <= self.min_score <= 1:
+            raise UserError(f'Settings.min_score must be from 0 to 1, not {self.min_score}')
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != 'token' and not value > 0:
+            if field.name not in ('token', 'min_score') and not value > 0:
                 raise UserError(f'Settings.{field.name} must be positive, not {value}')
 
     def limits(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 from evg.inference.filters import PointFilter, make_filter
 from evg.serve.calibrations import Calibrations
 from evg.serve.guard import problem
-from evg.serve.limits import RateLimit
+from evg.serve.limits import RateLimit, address_of
 from evg.serve.metrics import Metrics
 from evg.serve.refusal import Refusal
 from evg.serve.schemas import Configure, parse
@@ -28,7 +28,7 @@ from evg.serve.workers import WorkerPool
 
 HEADER = struct.Struct('<Id')  # frame id, capture time in ms on the client's clock
 _LATEST_MS = 1e15
-_TEXT_BYTES = 65536
+_TEXT_CHARACTERS = 4096  # read by the server itself: a larger one would hold up everybody
 _BYTES_PER_PERMIT = 2**18  # a large message costs more than one permit
 
 
@@ -63,10 +63,14 @@ class Streams:
         calibrations: what `configure` can name.
         settings: limits.
         metrics: where frames are counted.
+        rate: how often an address may send, by all its streams and requests together.
     """
 
-    def __init__(self, pool: WorkerPool, calibrations: Calibrations, settings: Settings, metrics: Metrics):
+    def __init__(
+        self, pool: WorkerPool, calibrations: Calibrations, settings: Settings, metrics: Metrics, rate: RateLimit
+    ):
         self.pool, self.calibrations, self.settings, self.metrics = pool, calibrations, settings, metrics
+        self.rate = rate
         self.open = 0
 
     async def serve(self, socket: WebSocket, about: dict[str, Any]) -> None:
@@ -92,8 +96,7 @@ class _Stream:
 
     def __init__(self, socket: WebSocket, streams: Streams, about: dict[str, Any]):
         self.socket, self.streams, self.about = socket, streams, about
-        settings = streams.settings
-        self.rate = RateLimit(settings.requests_per_s, 2 * settings.requests_per_s)
+        self.address = address_of(socket.scope)
         self.screen: str | None = None
         self.calibration: str | None = None
         self.filter: PointFilter | None = None
@@ -122,7 +125,7 @@ class _Stream:
                 return
             content = message.get('bytes') or message.get('text') or ''
             # Who sends too fast is read more slowly: the connection itself holds him back.
-            while wait_s := self.rate.wait_s('', 1 + len(content) / _BYTES_PER_PERMIT):
+            while wait_s := self.streams.rate.wait_s(self.address, 1 + len(content) / _BYTES_PER_PERMIT):
                 await asyncio.sleep(wait_s)
             try:
                 if isinstance(content, bytes):
@@ -143,8 +146,8 @@ class _Stream:
         self._filled.set()
 
     async def _configure(self, text: str) -> None:
-        if len(text) > _TEXT_BYTES:
-            raise Refusal(413, f'a text message may have {_TEXT_BYTES:,} characters')
+        if len(text) > _TEXT_CHARACTERS:
+            raise Refusal(413, f'a text message may have {_TEXT_CHARACTERS:,} characters')
         wanted = parse(Configure, text)
         screen = None if wanted.screen is None else wanted.screen.model_dump_json()
         stored = None if wanted.calibration is None else self.streams.calibrations.get(wanted.calibration).file

@@ -1,5 +1,7 @@
 """What a worker can be asked for."""
 
+import base64
+import binascii
 import functools
 import json
 import time
@@ -18,8 +20,17 @@ from evg.inference.result import GazeResult
 from evg.inference.screen import Screen
 from evg.serve.limits import check_picture
 from evg.serve.refusal import Refusal
-from evg.serve.schemas import CalibrationFile, CalibrationRequest, PointSamples, ReportRequest, ScreenFile, parse
-from evg.serve.worker import Seen
+from evg.serve.schemas import (
+    MAX_FILE_BYTES,
+    CalibrationFile,
+    CalibrationRequest,
+    GazeRequest,
+    PointSamples,
+    ReportRequest,
+    ScreenFile,
+    parse,
+)
+from evg.serve.worker import Seen, Wanted
 
 
 class Tasks:
@@ -28,11 +39,12 @@ class Tasks:
     Args:
         predictor: an `evg.inference.GazePredictor`.
         max_pixels: of a picture.
+        min_score: smallest score, 0..1, of a point to be shown and of a sample.
     """
 
-    def __init__(self, predictor: Any, max_pixels: int):
-        self.predictor, self.max_pixels = predictor, max_pixels
-        self.gate = Gate()
+    def __init__(self, predictor: Any, max_pixels: int, min_score: float):
+        self.predictor, self.max_pixels, self.min_score = predictor, max_pixels, min_score
+        self.gate = Gate(min_score)
 
     def about(self) -> dict[str, Any]:
         """What `GET /v1/info` says about the predictor."""
@@ -43,6 +55,20 @@ class Tasks:
             'screen': self.predictor.screen.to_json(),
             'methods': list(METHODS),
         }
+
+    def wanted(self, body: bytes) -> Wanted:
+        """What a request for a gaze wants.
+
+        Args:
+            body: `GazeRequest` as JSON.
+        """
+        request = parse(GazeRequest, body)
+        try:
+            picture = base64.b64decode(request.image, validate=True)
+        except (binascii.Error, ValueError):
+            raise Refusal(422, 'image: is not base64') from None
+        screen = None if request.screen is None else request.screen.model_dump_json()
+        return Wanted(picture, screen, request.calibration)
 
     def gaze(self, data: bytes, screen: str | None, calibration: str | None, timestamp_ms: float | None) -> Seen:
         """The gaze of all faces of a picture.
@@ -85,14 +111,14 @@ class Tasks:
         self._screen(screen)
         self._calibration(calibration, screen)
 
-    def calibrate(self, body: bytes) -> tuple[str, dict[str, Any]]:
+    def calibrate(self, body: bytes) -> tuple[str, str]:
         """Fit a calibration.
 
         Args:
             body: `CalibrationRequest` as JSON.
 
         Returns:
-            Its file, and what the client is told.
+            Its file, and what the client is told, both JSON objects as text.
         """
         request = parse(CalibrationRequest, body)
         samples = [
@@ -102,12 +128,17 @@ class Tasks:
             raise Refusal(422, 'these results are calibrated already: a calibration is fitted to results without one')
         screen = self._declared(request.screen)
         fitted = fit_calibration(
-            samples, screen, request.method, self.predictor.identity, self.predictor.camera_identity
+            samples,
+            screen,
+            request.method,
+            self.predictor.identity,
+            self.predictor.camera_identity,
+            min_score=self.min_score,
         )
         return _stored(fitted)
 
-    def read_calibration(self, body: bytes) -> tuple[str, dict[str, Any]]:
-        """A calibration from its file; refused with 409 where it is for another model or camera."""
+    def read_calibration(self, body: bytes) -> tuple[str, str]:
+        """As `calibrate`, from the file of a calibration; refused with 409 where it is for another model or camera."""
         read = Calibration.from_json(parse(CalibrationFile, body).model_dump(), 'the file')
         self._check(read, read.screen)
         return _stored(read)
@@ -120,7 +151,7 @@ class Tasks:
             form: 'html' or 'json'.
         """
         request = parse(ReportRequest, body)
-        test = AccuracyTest(self._declared(request.screen))
+        test = AccuracyTest(self._declared(request.screen), self.min_score)
         for target, results in _points(request.points):
             test.add(target, results)
         report = test.report({**request.facts, 'model': self.predictor.identity})
@@ -171,11 +202,14 @@ def _calibration_of(text: str) -> Calibration:
     return Calibration.from_json(json.loads(text))
 
 
-def _stored(calibration: Calibration) -> tuple[str, dict[str, Any]]:
-    file = calibration.to_json()
-    told = {name: file[name] for name in ('method', 'n_points', 'n_samples', 'message', 'leave_one_out')}
+def _stored(calibration: Calibration) -> tuple[str, str]:
+    values = calibration.to_json()
+    told = {name: values[name] for name in ('method', 'n_points', 'n_samples', 'message', 'leave_one_out')}
     told['rejected'] = [{'sample': number, 'reason': reason} for number, reason in calibration.rejected]
-    return json.dumps(file, allow_nan=False), told
+    file = json.dumps(values, allow_nan=False)
+    if len(file) > MAX_FILE_BYTES:
+        raise Refusal(413, f'the file of a calibration may have {MAX_FILE_BYTES:,} bytes; this one has {len(file):,}')
+    return file, json.dumps(told, allow_nan=False)
 
 
 def _points(points: list[PointSamples]) -> list[tuple[np.ndarray, list[GazeResult]]]:

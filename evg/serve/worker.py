@@ -17,6 +17,21 @@ READY, OK, REFUSED, FAILED = 'ready', 'ok', 'refused', 'failed'
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A picture file, and what it is to be seen with.
+
+    Attributes:
+        picture: the file.
+        screen: screen.json as text; None is the server's own.
+        calibration: the id of one that the server keeps, or None.
+    """
+
+    picture: bytes
+    screen: str | None = None
+    calibration: str | None = None
+
+
+@dataclass(frozen=True)
 class Seen:
     """What was seen in one picture.
 
@@ -40,20 +55,21 @@ def load_predictor(
     face: str | None = None,
     backend: str = 'auto',
     threads: int | None = None,
+    max_faces: int = 1,
 ) -> Any:
     """A predictor, made where it is used; the arguments are those of `evg.inference.GazePredictor`."""
     from evg.inference.predictor import GazePredictor  # noqa: PLC0415 (OpenCV; the server itself does without)
 
-    return GazePredictor(model, screen, backend=backend, camera=camera, face=face, threads=threads)
+    return GazePredictor(model, screen, backend=backend, camera=camera, face=face, max_faces=max_faces, threads=threads)
 
 
-def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int) -> None:
+def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int, min_score: float) -> None:
     """Run a worker until its pipe closes.
 
     Args:
         pipe: where jobs (task, arguments) come from and answers (kind, value) go.
         factory: makes the predictor.
-        max_pixels: of a picture.
+        max_pixels, min_score: of a picture and of a face, for `Tasks`.
     """
     # Ctrl-C and a service manager's stop reach the whole group; the server decides when the workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -68,7 +84,7 @@ def worker_main(pipe: Any, factory: Callable[[], Any], max_pixels: int) -> None:
             pipe.send((FAILED, str(error)))
             return
         with contextlib.closing(predictor):
-            tasks = Tasks(predictor, max_pixels)
+            tasks = Tasks(predictor, max_pixels, min_score)
             pipe.send((READY, tasks.about()))
             while True:
                 task, arguments = pipe.recv()

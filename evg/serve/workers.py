@@ -44,12 +44,12 @@ class WorkerPool:
         workers: how many.
         queue: how many jobs may wait; more are refused with 429.
         limit_s: how long a job may wait for a worker, and how long a worker may take for one.
-        max_pixels: of a picture, for `Tasks`.
+        max_pixels, min_score: of a picture and of a face, for `Tasks`.
     """
 
     def __init__(
         self, factory: Callable[[], Any], workers: int = 1, queue: int = 64, limit_s: float = 10.0,
-        max_pixels: int = 2**24,
+        max_pixels: int = 2**24, min_score: float = 0.0,
     ):  # fmt: skip
         self.limit_s, self.queue = limit_s, queue
         self.restarts = 0
@@ -57,7 +57,7 @@ class WorkerPool:
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._seats = [_Seat(factory, max_pixels) for _ in range(workers)]
+        self._seats = [_Seat((factory, max_pixels, min_score)) for _ in range(workers)]
         self._threads = [threading.Thread(target=self._look_after, args=(s,), daemon=True) for s in self._seats]
 
     @property
@@ -207,8 +207,8 @@ class WorkerPool:
 class _Seat:
     """A place for one worker: its process and the pipe to it."""
 
-    def __init__(self, factory: Callable[[], Any], max_pixels: int):
-        self.factory, self.max_pixels = factory, max_pixels
+    def __init__(self, arguments: tuple):
+        self.arguments = arguments  # of `worker_main`, after the pipe
         self.context = multiprocessing.get_context('spawn')
         self.process: Any = None
         self.pipe: Any = None
@@ -217,7 +217,7 @@ class _Seat:
     def launch(self) -> None:
         """Start the process."""
         self.pipe, theirs = self.context.Pipe()
-        arguments = (theirs, self.factory, self.max_pixels)
+        arguments = (theirs, *self.arguments)
         self.process = self.context.Process(target=worker_main, args=arguments, daemon=True, name='evg worker')
         self.process.start()
         theirs.close()  # so that its end of the pipe closes with the process
