@@ -1,6 +1,8 @@
 """Large data: tar files, an index read by groups, and an order that reads neighbours together."""
 
 import json
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 
@@ -77,6 +79,25 @@ def test_a_wrong_place_in_a_tar_file_is_named(packed, place):
     assert picture_file(address) == str(packed / 'pictures-000000.tar')
     with pytest.raises(PictureError, match=r'pictures-000000\.tar'):
         read_image(address)
+
+
+READ_ALL = """
+import resource, sys
+from evg.datasets.pictures import read_image
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+for address in sys.argv[1:]:
+    assert read_image(address).shape == (3, 5, 3)
+"""
+
+
+def test_there_may_be_more_tar_files_than_a_process_may_open(tmp_path):
+    picture = cv2.imencode('.png', np.zeros((3, 5, 3), np.uint8))[1].tobytes()
+    paths = [tmp_path / f'pictures-{number:06d}.tar' for number in range(200)]
+    for path in paths:
+        path.write_bytes(bytes(512) + picture)
+    addresses = [f'{path}#512+{len(picture)}' for path in paths]
+    done = subprocess.run([sys.executable, '-c', READ_ALL, *addresses], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_groups_are_the_whole_index(packed):

@@ -113,16 +113,15 @@ def _jpeg_size(data: NDArray[np.uint8]) -> Size | None:
     return None
 
 
-@lru_cache(maxsize=128)
-def _opened_tar(path: str) -> int:
-    """An open file; its descriptor has no place of its own (pread), so forked processes may share it."""
-    return os.open(path, os.O_RDONLY)
-
-
 def _read_tar(path: str, inside: str) -> NDArray[np.uint8]:
     try:
         offset, size = map(int, inside.split('+'))
-        data = np.frombuffer(os.pread(_opened_tar(path), size, offset), np.uint8)
+        # Opened for each read, which takes 3 us: a data set may have more tar files than a process may have open ones.
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            data = np.frombuffer(os.pread(opened, size, offset), np.uint8)
+        finally:
+            os.close(opened)
     except (OSError, ValueError, OverflowError) as error:
         raise PictureError(f'cannot read picture {inside} of {path}: {error}; pack the data again') from error
     if len(data) != size:
