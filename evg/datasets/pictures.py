@@ -119,7 +119,7 @@ def _read_tar(path: str, inside: str) -> NDArray[np.uint8]:
         # Opened for each read, which takes 3 us: a data set may have more tar files than a process may have open ones.
         opened = os.open(path, os.O_RDONLY)
         try:
-            data = np.frombuffer(os.pread(opened, size, offset), np.uint8)
+            data = np.frombuffer(os.pread(opened, min(size, os.fstat(opened).st_size), offset), np.uint8)
         finally:
             os.close(opened)
     except (OSError, ValueError, OverflowError) as error:
