@@ -73,6 +73,23 @@ def test_pack_tool_refuses_to_mix(synth_close, packed, tmp_path):
     assert not (tmp_path / 'b' / INDEX_NAME).exists()
 
 
+def test_what_an_interrupted_run_left_is_removed(synth_close, tmp_path):
+    """Small tar files of a run that was killed, then a large one: who lists the folder sees no picture twice."""
+    left = ['pictures-000000.tar', 'pictures-000003.tar', '.pictures-000004.tar.77.partial']
+    other = ['pictures-holiday.tar', 'notes.txt']
+    for name in left + other:
+        (tmp_path / name).write_bytes(b'left')
+    assert pack(synth_close, tmp_path) == (96, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([INDEX_NAME, 'pictures-000000.tar', *other])
+    assert read_image(str(tmp_path / read_index(tmp_path).columns.text('image', 95))).shape == (96, 160, 3)
+
+
+@pytest.mark.parametrize('size', ['0', '-1'])
+def test_pack_tool_refuses_tar_files_of_no_size(synth_close, tmp_path, size):
+    done = run_tool('pack_data', synth_close, '--out', tmp_path / 'a', f'--shard-mb={size}', code=2)
+    assert f'{size} is not at least 1' in done.stderr
+
+
 @pytest.mark.parametrize(
     'place',
     ['0+10', '512', 'x+y', '-1+5', '99999999+4', '1' * 40 + '+1', '512+' + '9' * 15, '512+' + '9' * 40, '512+-1'],
