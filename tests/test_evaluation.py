@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from evg.errors import UserError
 from evg.evaluation import functional as F
-from evg.evaluation.report import render, write_json, write_predictions
+from evg.evaluation.report import mean_and_interval, render, write_json, write_predictions
 from evg.geometry import Rig
 from evg.registry import METRICS
 from evg.structures import GazeDataSample
@@ -362,6 +362,24 @@ def test_table():
         '  person_a    30.00  28.28  2',
         '  person_b    43.33  49.33  3',
     ]
+
+
+@pytest.mark.parametrize(
+    ('mean', 'ci95', 'text'),
+    [
+        (203.506, 12.0, '203.51 mm, 95 % CI +- 12.00'),
+        (203.506, None, '203.51 mm (one subject: no interval)'),
+        (203.506, NAN, '203.51 mm (one subject: no interval)'),
+        (NAN, NAN, '- mm'),
+    ],
+)
+def test_a_mean_of_one_subject_has_no_interval(mean, ci95, text):
+    assert mean_and_interval(mean, ci95, 'mm', 'subject') == text
+
+
+def test_table_of_one_subject():
+    _, metric = evaluate([sample(k, error=(3, 4), subject='a') for k in range(2)])
+    assert '  mean over subjects  5.00 mm (one subject: no interval)' in render(metric.report).splitlines()
 
 
 def test_table_of_many_subjects_lists_the_worst():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import CONFIGS, ROOT
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,9 @@ from evg.config import load_config, parse_override
 from evg.datasets.converter import BadUnitError, Unit
 from evg.datasets.evg_json import EvgJsonConverter
 from evg.datasets.gazehub import GazeHubConverter
-from evg.datasets.index import INDEX_NAME, IndexFileError, read_index
+from evg.datasets.index import INDEX_NAME, IndexFileError, read_index, write_table
 from evg.deploy.model_file import ModelFile
+from evg.engine.leak_guard import persons_of
 from evg.errors import ConfigError, UserError
 
 FUZZ = settings(
@@ -73,6 +75,13 @@ def test_index(synth_close, tmp_path, edits):
     outcome(IndexFileError, read_index, tmp_path)
 
 
+@FUZZ
+@given(edits=EDITS)
+def test_leak_guard(synth_close, tmp_path, edits):
+    (tmp_path / INDEX_NAME).write_bytes(edited((synth_close / INDEX_NAME).read_bytes(), edits))
+    outcome(IndexFileError, persons_of, {'dataset': {'data_root': str(tmp_path)}})
+
+
 JSON = st.recursive(
     st.one_of(
         st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(['[]', '[1, 2]'])
@@ -80,6 +89,37 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
     max_leaves=8,
 )
+
+
+def _with_metadata(table, name, value, folder):
+    write_table(table.replace_schema_metadata({**table.schema.metadata, name: value}), folder / INDEX_NAME)
+    outcome(IndexFileError, read_index, folder)
+    outcome(IndexFileError, persons_of, {'dataset': {'data_root': str(folder)}})
+
+
+@FUZZ
+@given(data=st.data(), edits=EDITS)
+def test_index_metadata_of_damaged_bytes(synth_close, tmp_path, data, edits):
+    table = pq.read_table(synth_close / INDEX_NAME).slice(0, 2)
+    name = data.draw(st.sampled_from(sorted(table.schema.metadata)))
+    _with_metadata(table, name, edited(table.schema.metadata[name], edits), tmp_path)
+
+
+@FUZZ
+@given(data=st.data(), value=JSON)
+def test_index_metadata_of_any_value(synth_close, tmp_path, data, value):
+    table = pq.read_table(synth_close / INDEX_NAME).slice(0, 2)
+    name = data.draw(st.sampled_from([b'evg.info', b'evg.rigs']))
+    file = json.loads(table.schema.metadata[name])
+    if data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(sorted(file)))
+        if isinstance(file[key], dict) and file[key] and data.draw(st.booleans()):
+            file[key][data.draw(st.sampled_from(sorted(file[key])))] = value
+        else:
+            file[key] = value
+    else:
+        file = value
+    _with_metadata(table, name, json.dumps(file).encode(), tmp_path)
 
 
 def _convert(converter, out):
@@ -183,3 +223,4 @@ def test_the_files_that_are_damaged_are_read_when_they_are_whole(synth_close, ev
     (model[0] / 'model.json').write_bytes(model[1])
     assert outcome(UserError, ModelFile.load, model[0])
     assert outcome(IndexFileError, read_index, synth_close)
+    assert outcome(IndexFileError, persons_of, {'dataset': {'data_root': str(synth_close)}})

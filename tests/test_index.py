@@ -16,6 +16,7 @@ from evg.datasets.index import (
     IndexFileError,
     read_column,
     read_index,
+    read_persons,
     rig_from_json,
     rig_to_json,
     write_index,
@@ -134,6 +135,8 @@ def test_rows_of_many_groups_with_gaps(tmp_path, monkeypatch):
         [np.nan, np.nan, 5, np.nan, np.nan, np.nan, np.nan], nan_ok=True
     )
     assert read_column(path, 'gaze', ['test']).shape == (0, 3)
+    assert read_persons(path) == ('toy', {}, {('train', 'a'), ('train', 'b'), ('val', 'a'), ('val', 'b')})
+    assert read_persons(path, ['val'], ['b', 'z'])[2] == {('val', 'b')}
 
 
 @pytest.mark.parametrize(
@@ -174,8 +177,9 @@ def test_missing_index_names_the_command(tmp_path):
 def test_a_foreign_parquet_file_is_refused(tmp_path):
     path = tmp_path / INDEX_NAME
     write_table(pa.table({'a': [1]}), path)
-    with pytest.raises(IndexFileError, match='conventions are undeclared'):
-        read_index(path)
+    for read in (read_index, read_persons):
+        with pytest.raises(IndexFileError, match='conventions are undeclared'):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -190,16 +194,23 @@ def test_a_foreign_parquet_file_is_refused(tmp_path):
         ('evg.rigs', None, 'does not declare its cameras and screens'),
         ('evg.rigs', '{"desk": {"image_size": [160]', 'does not declare its cameras and screens'),
         ('evg.rigs', '{"desk": {"image_size": [160, 0]}}', 'does not declare its cameras and screens'),
+        ('evg.rigs', '[' * 100_000, 'does not declare its cameras and screens'),
+        ('evg.info', '{', 'evg.info is not JSON'),
+        ('evg.info', '[' * 100_000, 'evg.info is not JSON'),
+        ('evg.info', '[1]', 'evg.info is not a JSON object'),
+        ('evg.info', b'\xff', 'its metadata are not UTF-8'),
+        ('other', b'\xff', 'its metadata are not UTF-8'),
     ],
 )
 def test_other_declarations_are_refused(tmp_path, key, value, text):
     table = pq.read_table(write(tmp_path, [row()]))
     metadata = dict(table.schema.metadata)
-    del metadata[key.encode()]
-    metadata |= {} if value is None else {key.encode(): value.encode()}
+    metadata.pop(key.encode(), None)
+    metadata |= {} if value is None else {key.encode(): value if isinstance(value, bytes) else value.encode()}
     write_table(table.replace_schema_metadata(metadata), tmp_path / INDEX_NAME)
-    with pytest.raises(IndexFileError, match=text):
-        read_index(tmp_path)
+    for read in (read_index, read_persons):
+        with pytest.raises(IndexFileError, match=text):
+            read(tmp_path)
 
 
 def test_a_missing_column_is_named(tmp_path):
@@ -252,9 +263,11 @@ def test_a_column_of_another_type_is_refused(tmp_path):
 def test_truncated_and_damaged_files(tmp_path):
     path = write(tmp_path, [full_row(i) for i in range(500)])
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(IndexFileError, match='not a whole Parquet file'):
-        read_index(path)
+    for content in (whole[: len(whole) // 2], b''):
+        path.write_bytes(content)
+        for read in (read_index, read_persons):
+            with pytest.raises(IndexFileError, match='not a whole Parquet file'):
+                read(path)
     path.write_bytes(whole[:64] + bytes(256) + whole[320:])
     with pytest.raises(IndexFileError, match='is damaged'):
         read_index(path)

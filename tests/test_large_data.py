@@ -1,6 +1,8 @@
 """Large data: tar files, an index read by groups, and an order that reads neighbours together."""
 
 import json
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 
@@ -71,12 +73,51 @@ def test_pack_tool_refuses_to_mix(synth_close, packed, tmp_path):
     assert not (tmp_path / 'b' / INDEX_NAME).exists()
 
 
-@pytest.mark.parametrize('place', ['0+10', '512', 'x+y', '-1+5', '99999999+4', '1' * 40 + '+1'])
+def test_what_an_interrupted_run_left_is_removed(synth_close, tmp_path):
+    """Small tar files of a run that was killed, then a large one: who lists the folder sees no picture twice."""
+    left = ['pictures-000000.tar', 'pictures-000003.tar', '.pictures-000004.tar.77.partial']
+    other = ['pictures-holiday.tar', 'notes.txt']
+    for name in left + other:
+        (tmp_path / name).write_bytes(b'left')
+    assert pack(synth_close, tmp_path) == (96, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([INDEX_NAME, 'pictures-000000.tar', *other])
+    assert read_image(str(tmp_path / read_index(tmp_path).columns.text('image', 95))).shape == (96, 160, 3)
+
+
+@pytest.mark.parametrize('size', ['0', '-1'])
+def test_pack_tool_refuses_tar_files_of_no_size(synth_close, tmp_path, size):
+    done = run_tool('pack_data', synth_close, '--out', tmp_path / 'a', f'--shard-mb={size}', code=2)
+    assert f'{size} is not at least 1' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'place',
+    ['0+10', '512', 'x+y', '-1+5', '99999999+4', '1' * 40 + '+1', '512+' + '9' * 15, '512+' + '9' * 40, '512+-1'],
+)
 def test_a_wrong_place_in_a_tar_file_is_named(packed, place):
     address = f'{packed / "pictures-000000.tar"}#{place}'
     assert picture_file(address) == str(packed / 'pictures-000000.tar')
     with pytest.raises(PictureError, match=r'pictures-000000\.tar'):
         read_image(address)
+
+
+READ_ALL = """
+import resource, sys
+from evg.datasets.pictures import read_image
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+for address in sys.argv[1:]:
+    assert read_image(address).shape == (3, 5, 3)
+"""
+
+
+def test_there_may_be_more_tar_files_than_a_process_may_open(tmp_path):
+    picture = cv2.imencode('.png', np.zeros((3, 5, 3), np.uint8))[1].tobytes()
+    paths = [tmp_path / f'pictures-{number:06d}.tar' for number in range(200)]
+    for path in paths:
+        path.write_bytes(bytes(512) + picture)
+    addresses = [f'{path}#512+{len(picture)}' for path in paths]
+    done = subprocess.run([sys.executable, '-c', READ_ALL, *addresses], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_groups_are_the_whole_index(packed):

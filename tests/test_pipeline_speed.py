@@ -128,6 +128,39 @@ def test_what_is_reduced_and_what_is_not(tmp_path, address):
     assert read_image(path).shape == (1083, 1921, 3)
 
 
+def _with_thumbnail(data):
+    """A JPEG with a small one in its EXIF segment, and where the small one ends."""
+    exif = b'Exif\0\0' + cv2.imencode('.jpg', _smooth((8, 8)))[1].tobytes()
+    segment = b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
+    return data[:2] + segment + data[2:], 2 + len(segment)
+
+
+@pytest.mark.parametrize('progressive', [0, 1])
+def test_a_jpeg_is_whole_where_its_scans_end_whatever_follows(tmp_path, progressive):
+    image = _smooth((320, 200))
+    data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    framed, end_of_thumbnail = _with_thumbnail(data)
+    second = cv2.imencode('.jpg', _smooth((30, 20)))[1].tobytes()
+    path = tmp_path / 'a.jpg'
+    for whole in (data, data + bytes(65), data + b'trailer' * 5000, framed + bytes(3000), data + second[:-70]):
+        path.write_bytes(whole)
+        np.testing.assert_array_equal(read_image(str(path)), plain)
+    tables_first = data[: data.index(b'\xff\xda')] + framed[2:end_of_thumbnail] + data[data.index(b'\xff\xda') :]
+    scan = tables_first.index(b'\xff\xda', data.index(b'\xff\xda') + end_of_thumbnail - 2)
+    for cut in (
+        data[:-2],
+        data[: len(data) // 2],
+        framed[:end_of_thumbnail],
+        framed[: end_of_thumbnail + 40],
+        framed[: len(framed) // 2],
+        tables_first[: scan + 40],  # the thumbnail's end marker is among the last 64 bytes
+    ):
+        path.write_bytes(cut)
+        with pytest.raises(PictureError, match=r'a\.jpg'):
+            read_image(str(path))
+
+
 def test_headers_that_lie_are_refused_or_decoded_whole(tmp_path):
     path = tmp_path / 'a.jpg'
     data = cv2.imencode('.jpg', _smooth((64, 48)))[1].tobytes()

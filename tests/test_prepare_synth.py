@@ -108,9 +108,12 @@ def test_the_command_line_is_checked(tmp_path):
     assert done.stderr == "error: --format eve needs --geometry eve (EVE's camera and screen), not phone\n"
 
 
-def test_eve_layout(tmp_path):
+def test_eve_layout(tmp_path, capsys):
     out = tmp_path / 'eve'
     prepare(SynthEveConverter((160, 90), 4, 95, 0, (2, 1, 1)), out, jobs=1, limit=4)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 4 recordings in EVE's layout; next: python tools/prepare_data.py eve --src {out} --out DIR"
+    ]
     steps = {str(p.parent.relative_to(out)) for p in out.rglob('webcam_c.mp4')}
     assert steps == {
         'train01/step008_image_synth-0000-000',

@@ -13,7 +13,7 @@ from test_submission import checkpoint_of
 
 from evg.config import load_config
 from evg.datasets.gazecapture import GazeCaptureConverter
-from evg.datasets.index import read_index, write_index
+from evg.datasets.index import INDEX_NAME, IndexFileError, read_index, write_index
 from evg.datasets.mpiifacegaze import MPIIFaceGazeConverter
 from evg.datasets.mpiifacegaze_normalized import MPIIFaceGazeNormalizedConverter
 from evg.datasets.prepare import prepare
@@ -170,6 +170,9 @@ def test_persons_of_a_loader(tmp_path):
     wrapped = {'dataset': {'type': 'RepeatDataset', 'dataset': {'type': 'ConcatDataset', 'datasets': parts}}}
     assert persons_of(wrapped) == persons_of(cfg['val_dataloader'])
     assert persons_of(None) == set()
+    (tmp_path / INDEX_NAME).write_bytes(b'')
+    with pytest.raises(IndexFileError, match='not a whole Parquet file'):
+        persons_of(cfg['train_dataloader'])
 
 
 def test_another_synthetic_world_has_other_persons(tmp_path):

@@ -140,6 +140,13 @@ def test_a_checkpoint_of_another_config_is_refused(synth_close, trained, tmp_pat
     assert 'no checkpoint' in done.stderr
 
 
+def test_a_metric_that_the_config_does_not_have_names_those_it_has(tmp_path):
+    torch.save({'state_dict': {}, 'meta': {}}, tmp_path / 'a.pth')
+    options = ('--cfg-options', f'data_root={tmp_path}')
+    done = run_tool('test', CONFIG, tmp_path / 'a.pth', '--metric', 'gaze', *options, code=2)
+    assert done.stderr.endswith('has no GazeError; it has: pog, angle\n')
+
+
 def test_a_checkpoint_of_another_plane_is_refused(synth_close, trained, tmp_path):
     # The weights fit; the millimetres would be wrong.
     args = [CONFIG, trained[0] / 'model_3.pth', '--work-dir', tmp_path]

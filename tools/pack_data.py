@@ -6,13 +6,21 @@ from evg.datasets.pack import pack
 from evg.errors import run_tool
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return value
+
+
 @run_tool
 def main() -> None:
     """Parse the command line and pack."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='folder of the prepared data set, with index.parquet')
     parser.add_argument('--out', required=True, help='folder for the tar files and their index.parquet')
-    parser.add_argument('--shard-mb', type=int, default=1024, help='size of a tar file, MiB (default 1024)')
+    parser.add_argument('--shard-mb', type=positive, default=1024, help='size of a tar file, MiB (default 1024)')
     args = parser.parse_args()
     pictures, files = pack(args.src, args.out, args.shard_mb << 20)
     print(f'{pictures} pictures in {files} tar files: {args.out}; train with --cfg-options data_root={args.out}')

@@ -40,6 +40,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def chosen(metrics: list, args: argparse.Namespace) -> list:
+    """Those of --metric."""
+    kept = [metric for metric in metrics if metric.type in METRICS[args.metric]]
+    if not kept:
+        has = [name for name in METRICS if name != 'all' and any(metric.type in METRICS[name] for metric in metrics)]
+        wanted = ' or '.join(METRICS[args.metric])
+        raise UserError(f'the test_evaluator of {args.config} has no {wanted}; it has: {", ".join(has) or "none"}')
+    return kept
+
+
 def pictures(runner, count: int) -> list:
     """(sample id, sheet) of some predictions, evenly spread."""
     runner.model.eval()
@@ -54,13 +64,10 @@ def main() -> None:
     choose_gpu(args.gpu)
     cfg = config_from_args(args)
     checkpoint = load_checkpoint_file(args.checkpoint)
-    cfg.test_evaluator = [metric for metric in cfg.test_evaluator if metric.type in METRICS[args.metric]]
+    cfg.test_evaluator = [dict(type='Predictions')] if args.submission else chosen(cfg.test_evaluator, args)
     if args.submission:
-        cfg.test_evaluator = [dict(type='Predictions')]
         without_labels(cfg.test_dataloader.dataset)
     facts = provenance(cfg, checkpoint, args.checkpoint)
-    if not cfg.test_evaluator:
-        raise UserError(f'the test_evaluator of {args.config} has no {" or ".join(METRICS[args.metric])}')
     runner = build_runner(cfg, args.work_dir or Path(args.checkpoint).parent, launcher=args.launcher, training=False)
     load_weights(runner.model, checkpoint, args.checkpoint)
     check_meaning(cfg, checkpoint, args.checkpoint)

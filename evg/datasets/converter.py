@@ -86,6 +86,7 @@ class Converter(ABC):
         version: raise it when the same settings give other rows or pictures; an older --out is then refused.
         unit_name: what one unit is called in messages.
         writes_index: False for a converter that writes files only.
+        made: of such a one, what its units became, and the command that comes next; {out} is the folder.
         gaze_frame, pose_rule: declared in the index, see `write_index`.
     """
 
@@ -93,6 +94,7 @@ class Converter(ABC):
     version: ClassVar[int] = 1
     unit_name: ClassVar[str] = 'recording'
     writes_index: ClassVar[bool] = True
+    made: ClassVar[str] = ''
     gaze_frame: ClassVar[str] = 'camera'
     pose_rule: ClassVar[str] = 'ray'
 

@@ -38,7 +38,8 @@ from evg.geometry import Rig
 
 __all__ = [
     'COLUMNS', 'GAZE_FRAMES', 'INDEX_NAME', 'POSE_RULES', 'SCHEMA_VERSION', 'SPLITS', 'Columns', 'Index',
-    'IndexFileError', 'read_column', 'read_index', 'rig_from_json', 'rig_to_json', 'write_index', 'write_table',
+    'IndexFileError', 'read_column', 'read_index', 'read_persons', 'rig_from_json', 'rig_to_json', 'write_index',
+    'write_table',
 ]  # fmt: skip
 
 ROW_GROUP = 65536
@@ -172,6 +173,18 @@ def read_column(
     with _parquet(path) as (file, schema):
         declarations(schema, path)
         return _load(file, [name], _selection(file, splits, subjects), None, path)[name]
+
+
+def read_persons(
+    path: str | os.PathLike, splits: Sequence[str] | None = None, subjects: Sequence[str] | None = None
+) -> tuple[str, dict[str, Any], set[tuple[str, str]]]:
+    """The data set's name, its info, and each (split, subject) of some splits or subjects. See `read_index`."""
+    path = _file_of(path)
+    with _parquet(path) as (file, schema):
+        meta, _, info = declarations(schema, path)
+        rows = file.read(['split', 'subject']).filter(pa.array(_selection(file, splits, subjects))).unify_dictionaries()
+        found = rows.group_by(['split', 'subject']).aggregate([]).to_pylist()
+    return meta['evg.dataset'], info, {(row['split'] or '', row['subject'] or '') for row in found}
 
 
 def _file_of(path: str | os.PathLike) -> Path:

@@ -108,9 +108,12 @@ def declarations(schema: pa.Schema, path: Path) -> tuple[dict[str, str], dict[st
     """What a file's metadata declare: all of it as text, its rigs, its info.
 
     Raises:
-        IndexFileError: not an index, another version, an undeclared or unknown convention, a missing column.
+        IndexFileError: not an index, another version, an undeclared or unknown convention, a missing column, damage.
     """
-    meta = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    try:
+        meta = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    except UnicodeDecodeError as error:
+        raise IndexFileError(f'{path}: its metadata are not UTF-8 ({error}): prepare the data again') from error
     if 'evg.version' not in meta:
         raise IndexFileError(f'{path} is a Parquet file but not an evg index: its conventions are undeclared')
     if meta['evg.version'] != str(SCHEMA_VERSION):
@@ -131,8 +134,14 @@ def declarations(schema: pa.Schema, path: Path) -> tuple[dict[str, str], dict[st
         raise IndexFileError(f'{path} does not declare evg.dataset, the name of its data set: prepare the data again')
     try:
         rigs = {key: rig_from_json(value) for key, value in json.loads(meta['evg.rigs']).items()}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise IndexFileError(
             f'{path} does not declare its cameras and screens (evg.rigs: {error!r}): prepare the data again'
         ) from error
-    return meta, rigs, json.loads(meta.get('evg.info', '{}'))
+    try:
+        info = json.loads(meta.get('evg.info', '{}'))
+    except (ValueError, RecursionError) as error:
+        raise IndexFileError(f'{path}: evg.info is not JSON ({error!r}): prepare the data again') from error
+    if not isinstance(info, dict):
+        raise IndexFileError(f'{path}: evg.info is not a JSON object: prepare the data again')
+    return meta, rigs, info

@@ -7,6 +7,7 @@ that other programs can stream the same files.
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -22,18 +23,20 @@ from evg.errors import UserError
 from evg.files import atomic_write
 
 NAME = 'pictures-{:06d}.tar'
+_OURS = re.compile(r'pictures-\d{6,}\.tar|\.pictures-\d{6,}\.tar\.\d+\.partial')  # also of a run that was interrupted
 _BLOCK = 512  # of a tar file; a header is one of them
 
 
 def pack(src: str | os.PathLike, out: str | os.PathLike, shard_bytes: int = 1 << 30) -> tuple[int, int]:
     """Copy a prepared data set with its pictures in tar files; rows, labels and pictures stay as they are.
 
-    Shards that an interrupted run finished are made again: the index, written last, makes the folder a data set.
+    Shards that an interrupted run finished are made again, and removed where this run makes fewer: the index, written
+    last, makes the folder a data set.
 
     Args:
         src: folder of a prepared data set whose pictures are files of their own.
         out: another folder.
-        shard_bytes: a tar file is closed when it is as large as this.
+        shard_bytes: a tar file is closed when it is as large as this; at least 1.
 
     Returns:
         (pictures, tar files).
@@ -59,6 +62,10 @@ def pack(src: str | os.PathLike, out: str | os.PathLike, shard_bytes: int = 1 <<
                 index.write_table(table.set_column(place, schema.field('image'), pa.array(where)), ROW_GROUP)
                 count += len(where)
         writer.close()
+        written = {NAME.format(number) for number in range(writer.number)}
+        for file_path in out.iterdir():
+            if _OURS.fullmatch(file_path.name) and file_path.name not in written:
+                file_path.unlink()
     return count, writer.number
 
 

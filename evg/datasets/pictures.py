@@ -86,10 +86,11 @@ def _decoded(data: NDArray[np.uint8], path: str, shrink: Callable[[Size], int]) 
     """See `read_reduced`."""
     flags, size, reduced_by = cv2.IMREAD_COLOR, None, 1
     if data[:2].tobytes() == b'\xff\xd8':
-        # A JPEG that was cut short decodes to a picture with a grey rest, without an error.
-        if b'\xff\xd9' not in data[-64:].tobytes():
+        # A JPEG that was cut short decodes to a picture with a grey rest, without an error. The end marker is searched
+        # behind the header, in which a thumbnail may have its own. It is mostly at the end, but cameras append things.
+        size, scan = _jpeg_header(data)
+        if not any(b'\xff\xd9' in data[first:].tobytes() for first in (max(scan, len(data) - 64), scan)):
             raise PictureError(f'the picture {path} is cut short (no end-of-image marker); prepare the data again')
-        size = _jpeg_size(data)
         if size is not None:
             at_most = min(shrink(size), *size)
             reduced_by, flags = next((item for item in _REDUCED.items() if item[0] <= at_most), (1, flags))
@@ -101,28 +102,26 @@ def _decoded(data: NDArray[np.uint8], path: str, shrink: Callable[[Size], int]) 
     return image[: size[1] // reduced_by, : size[0] // reduced_by], size, reduced_by  # libjpeg rounds up
 
 
-def _jpeg_size(data: NDArray[np.uint8]) -> Size | None:
-    """(width, height) of a JPEG that can be reduced, by its header; None for others."""
-    bytes_, place = data.data, 2
-    while place + 9 <= len(bytes_) and bytes_[place] == 0xFF:
-        marker = bytes_[place + 1]
-        if marker in _FRAMES:
+def _jpeg_header(data: NDArray[np.uint8]) -> tuple[Size | None, int]:
+    """(width, height) of a JPEG that can be reduced, by its header, None for others; where its first scan begins."""
+    bytes_, place, size = data.data, 2, None
+    while place + 4 <= len(bytes_) and bytes_[place] == 0xFF and bytes_[place + 1] != 0xDA:
+        if bytes_[place + 1] in _FRAMES and place + 9 <= len(bytes_):
             height, width = (bytes_[at] << 8 | bytes_[at + 1] for at in (place + 5, place + 7))
-            return (width, height) if width and height else None
+            size = (width, height) if width and height else None
         place += 2 + (bytes_[place + 2] << 8 | bytes_[place + 3])
-    return None
-
-
-@lru_cache(maxsize=128)
-def _opened_tar(path: str) -> int:
-    """An open file; its descriptor has no place of its own (pread), so forked processes may share it."""
-    return os.open(path, os.O_RDONLY)
+    return size, place
 
 
 def _read_tar(path: str, inside: str) -> NDArray[np.uint8]:
     try:
         offset, size = map(int, inside.split('+'))
-        data = np.frombuffer(os.pread(_opened_tar(path), size, offset), np.uint8)
+        # Opened for each read, which takes 3 us: a data set may have more tar files than a process may have open ones.
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            data = np.frombuffer(os.pread(opened, min(size, os.fstat(opened).st_size), offset), np.uint8)
+        finally:
+            os.close(opened)
     except (OSError, ValueError, OverflowError) as error:
         raise PictureError(f'cannot read picture {inside} of {path}: {error}; pack the data again') from error
     if len(data) != size:

@@ -109,7 +109,7 @@ def prepare(
             file=sys.stderr,
         )
         raise SystemExit(130) from None
-    print_summary(summary, out)
+    print_summary(summary, out, converter.made)
     return summary
 
 
@@ -124,7 +124,7 @@ def _merge(converter: Converter, units: list[Unit], out: Path, count: int) -> di
             'whole folder of every machine'
         )
     summary = _finish(converter, out, kept, failed)
-    print_summary(summary, out)
+    print_summary(summary, out, converter.made)
     return summary
 
 
@@ -138,9 +138,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def print_summary(summary: Mapping[str, Any], out: Path) -> None:
-    """Print what was kept and dropped."""
-    print(f'{out}: {summary["units"]} units finished, {summary["rows"]} rows in the index')
+def print_summary(summary: Mapping[str, Any], out: Path, made: str = '') -> None:
+    """Print what was kept and dropped; `made`: see `Converter`."""
+    done = made.format(out=out) if made else f'units finished, {summary["rows"]} rows in the index'
+    print(f'{out}: {summary["units"]} {done}')
     for split, (rows, subjects) in summary['splits'].items():
         print(f'  {split:6s} {rows:8d} rows, {subjects} subjects')
     for title, counts in (('dropped', summary['dropped']), ('note', summary['notes'])):

@@ -166,6 +166,7 @@ class SynthEveConverter(Converter):
 
     name = 'synth-eve'
     writes_index = False
+    made = "recordings in EVE's layout; next: python tools/prepare_data.py eve --src {out} --out DIR"
 
     size: tuple[int, int]
     persons: int

@@ -5,16 +5,14 @@ it is about to read. Persons are the same if their names are, in data sets of th
 so that another preparation of the same data set does not hide them.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from evg.datasets.index import INDEX_NAME
+from evg.datasets.index import INDEX_NAME, read_persons
 from evg.errors import UserError
 from evg.registry import HOOKS
 
@@ -29,6 +27,9 @@ def persons_of(loader: Mapping[str, Any] | None) -> set[Row]:
 
     Args:
         loader: config of a data loader, its dataset possibly wrapped or put together of several.
+
+    Raises:
+        IndexFileError: there is an index that cannot be used.
     """
     rows: set[Row] = set()
     for dataset in _datasets((loader or {}).get('dataset')):
@@ -36,15 +37,12 @@ def persons_of(loader: Mapping[str, Any] | None) -> set[Row]:
         path = path if path.suffix == '.parquet' else path / INDEX_NAME
         if not path.is_file():
             continue
-        name = _population(pq.read_schema(path).metadata or {})
         # The defaults are those of GazeDataset.
-        splits, subjects = dataset.get('splits', 'train'), dataset.get('subjects')
-        filters = [('split', 'in', [splits] if isinstance(splits, str) else list(splits))]
-        if subjects is not None:
-            filters.append(('subject', 'in', [str(subject) for subject in subjects]))
-        table = pq.read_table(path, columns=['split', 'subject'], filters=filters)
-        found = table.group_by(['split', 'subject']).aggregate([]).to_pylist()
-        rows |= {(name, row['split'], row['subject']) for row in found}
+        splits = dataset.get('splits', 'train')
+        name, info, persons = read_persons(
+            path, [splits] if isinstance(splits, str) else splits, dataset.get('subjects')
+        )
+        rows |= {(_population(name, info), split, person) for split, person in persons}
     return rows
 
 
@@ -177,11 +175,10 @@ def _datasets(cfg: Any) -> Iterator[Mapping[str, Any]]:
             yield from _datasets(item)
 
 
-def _population(metadata: Mapping[bytes, bytes]) -> str:
-    """A name for the persons of an index."""
-    name = metadata.get(b'evg.dataset', b'').decode()
-    settings = json.loads(metadata.get(b'evg.info', b'{}')).get('settings', {})
-    return f'{name} (seed {settings["seed"]})' if 'seed' in settings else name
+def _population(name: str, info: Mapping[str, Any]) -> str:
+    """A name for the persons of a data set."""
+    settings = info.get('settings')
+    return f'{name} (seed {settings["seed"]})' if isinstance(settings, dict) and 'seed' in settings else name
 
 
 def _persons(rows: Iterable[Row]) -> set[tuple[str, str]]:

@@ -16,7 +16,7 @@ from evg.errors import UserError, did_you_mean
 from evg.registry import EVALUATOR
 
 from . import functional as F
-from .report import aligned, number
+from .report import aligned, mean_and_interval, number
 
 # What a validation consists of, and what may refer to it.
 _VALIDATION = ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_evaluator')
@@ -202,5 +202,5 @@ def render_pooled(metrics: Mapping[str, Any]) -> str:
             rows.append([p['subject'], number(p['mean']), number(p['sd']), f'{p["n"]:,}', p['fold']])
         rows.append(['over persons', number(metric['mean']), number(metric['sd']), '', ''])
         lines += aligned(rows)
-        lines += [f'  mean over persons {number(metric["mean"])} {unit}, 95 % CI +- {number(metric["ci95"])}', '']
+        lines += [f'  mean over persons {mean_and_interval(metric["mean"], metric["ci95"], unit, "person")}', '']
     return '\n'.join(lines[:-1])

@@ -64,9 +64,8 @@ def render(report: Mapping[str, Any], max_subjects: int = 40) -> str:
     ]
     lines += aligned([['', *names, 'n'], *rows])
     lines.append('')
-    lines.append(
-        f'  mean over subjects  {number(report["subject_mean"])} {unit}, 95 % CI +- {number(report["subject_ci95"])}'
-    )
+    over_subjects = mean_and_interval(report['subject_mean'], report['subject_ci95'], unit, 'subject')
+    lines.append(f'  mean over subjects  {over_subjects}')
     if report['constant_mean'] is not None:
         lines.append(
             f'  constant answer     {number(report["constant_mean"])} {unit} (always {report["constant_answer"]}); '
@@ -158,6 +157,12 @@ def _absent(value: float | None) -> bool:
 def number(value: float | None) -> str:
     """Two digits after the point, '-' for a number that does not exist."""
     return '-' if _absent(value) else f'{value:,.2f}'
+
+
+def mean_and_interval(mean: float | None, ci95: float | None, unit: str, who: str) -> str:
+    """'3.00 mm, 95 % CI +- 6.57' of a mean over subjects or persons (`who`); of a single one there is no interval."""
+    interval = f', 95 % CI +- {number(ci95)}' if not _absent(ci95) else f' (one {who}: no interval)'
+    return f'{number(mean)} {unit}' + ('' if _absent(mean) else interval)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
