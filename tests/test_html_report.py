@@ -111,6 +111,12 @@ def test_numbers_stand_in_the_tables():
     assert 'allow_leak' not in words
 
 
+def test_one_person_has_no_interval():
+    for missing in (None, float('nan')):
+        text = html_report('r', {}, [({**REPORT, 'subject_ci95': missing}, ROWS)], SOUND, None, ())
+        assert 'mean over persons, one person: no interval' in text
+
+
 def test_bars_are_as_long_as_the_means():
     text, _ = page()
     assert re.findall(r'width:([\d.]+)%', text.partition('By device')[2])[:2] == ['100.0', '25.0']

@@ -22,6 +22,7 @@ from evg.registry import METRICS
 from evg.structures import GazeDataSample
 
 _WARM_UP = 3
+_FLAT = 1e-6  # of an output's largest value: what changes less from picture to picture shows nothing
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def compare(
     """
     model = model.to(device).eval()
     clocks: dict[str, list[float]] = {name: [] for name in ('torch', 'prepare', 'network', 'decode')}
-    raw: dict[str, list[tuple[float, float, float]]] = {}
+    raw: dict[str, list[tuple[float, ...]]] = {}
+    first: dict[str, NDArray] = {}
     samples: tuple[list[GazeDataSample], list[GazeDataSample]] = ([], [])
     for number, (image, packed) in enumerate(pictures.pairs):
         batch = model.data_preprocessor(collate_gaze([packed]))
@@ -130,8 +132,9 @@ def compare(
         for name, value in outputs.items():
             expected = value.float().cpu().numpy()
             difference = np.abs(expected - found[name])
-            row = float(difference.max()), float(difference.mean()), float(np.abs(expected).max())
-            raw.setdefault(name, []).append(row)
+            change = np.abs(expected - first.setdefault(name, expected)).max()
+            row = difference.max(), difference.mean(), np.abs(expected).max(), change
+            raw.setdefault(name, []).append(tuple(map(float, row)))
         (sample,) = batch['data_samples']
         samples[1].append(replace(sample, **answers[0]))
         samples[0].extend(model.predict_from(outputs, [sample]))
@@ -156,6 +159,8 @@ def compare(
         'tolerance': vars(tolerance),
     }
     report['failures'] = failures(report)
+    changes = [row['change'] > _FLAT * row['largest_value'] for row in report['outputs'].values()]
+    report['blind'] = len(samples[0]) > 1 and not any(changes)
     return report
 
 
@@ -194,9 +199,11 @@ def _latency(ms: Sequence[float]) -> dict[str, float]:
     return {'median': float(median), 'p95': float(p95), 'per_second': 1e3 / float(np.mean(ms))}
 
 
-def _outputs_row(values: Sequence[tuple[float, float, float]]) -> dict[str, float]:
-    largest, means, sizes = np.array(values).T
-    return {'max': float(largest.max()), 'mean': float(means.mean()), 'largest_value': float(sizes.max())}
+def _outputs_row(values: Sequence[tuple[float, ...]]) -> dict[str, float]:
+    """`change` is the largest one of any value, from the first picture to another."""
+    largest, means, sizes, changes = np.array(values).T
+    sizes_and_changes = {'largest_value': float(sizes.max()), 'change': float(changes.max())}
+    return {'max': float(largest.max()), 'mean': float(means.mean()), **sizes_and_changes}
 
 
 def _differences(a: Sequence[GazeDataSample], b: Sequence[GazeDataSample]) -> dict[str, NDArray[np.float64]]:

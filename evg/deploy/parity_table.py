@@ -42,6 +42,8 @@ def render(report: Mapping[str, Any]) -> str:
     lines += [*aligned(rows), '']
     rows = [['size', 'MB'], *([name, number(size / 1e6)] for name, size in report['bytes'].items())]
     lines += [*aligned(rows), '']
+    if report['blind']:
+        lines += ['the outputs hardly depend on the picture (random weights?): this comparison says little', '']
     if report['failures']:
         return '\n'.join([*lines, 'beyond the tolerance:', *(f'  {text}' for text in report['failures'])])
     return '\n'.join([*lines, 'within the tolerance'])

@@ -103,8 +103,9 @@ def _cards(reports: Sequence[Mapping[str, Any]]) -> str:
     for report in reports:
         unit, name = report['unit'], report['title'].lower()
         cards.append((number(report['overall'][0]['mean']), unit, f'{name}: mean over samples'))
-        half = number(report['subject_ci95'])
-        cards.append((number(report['subject_mean']), unit, f'{name}: mean over persons, 95 % CI ± {half}'))
+        half = report['subject_ci95']
+        interval = 'one person: no interval' if half is None or np.isnan(half) else f'95 % CI ± {number(half)}'
+        cards.append((number(report['subject_mean']), unit, f'{name}: mean over persons, {interval}'))
         if report['constant_ratio'] is not None:
             ratio = f'{name}: of the constant answer ({number(report["constant_mean"])} {unit})'
             cards.append((number(report['constant_ratio']), '×', ratio))
