@@ -8,14 +8,16 @@ with index.parquet) is shown with the truth in red beside the prediction in yell
 import argparse
 from pathlib import Path
 
-from evg.errors import UserError, run_tool
-from evg.inference import Camera, GazePredictor, Screen
-from evg.inference.calibration import Calibration
-from evg.inference.demo import check_frames, has_display, run_demo
-from evg.inference.draw import Overlay
-from evg.inference.face import load_front_end
-from evg.inference.records import TABLES
-from evg.inference.sources import open_source
+from evg.errors import UserError, needs, run_tool
+
+with needs('face'):
+    from evg.inference import Camera, GazePredictor, Screen
+    from evg.inference.calibration import Calibration
+    from evg.inference.demo import check_frames, has_display, run_demo
+    from evg.inference.draw import Overlay
+    from evg.inference.face import load_front_end
+    from evg.inference.records import TABLES
+    from evg.inference.sources import open_source
 
 
 def parse_args() -> argparse.Namespace:
