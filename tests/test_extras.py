@@ -1,4 +1,4 @@
-"""What a tool says where its extra of setup.py is not installed."""
+"""What a tool says where its extra of setup.py is not installed, and that nobody is sent to a stranger's package."""
 
 import re
 
@@ -55,3 +55,17 @@ def test_a_tool_names_the_extra_that_it_needs(path, other_extras, numpy_alone):
 def test_a_missing_module_of_evg_is_no_matter_of_extras():
     with pytest.raises(ModuleNotFoundError, match='nowhere'), needs('train'):
         import evg.nowhere  # noqa: F401, PLC0415
+
+
+def test_nobody_is_sent_to_the_evg_of_pypi():
+    """It is a stranger's package; setup.py's own references are resolved within one installation."""
+    rooms = ('benchmarks', 'configs', 'docs', 'evg', 'tests', 'tools')
+    files = [*ROOT.glob('*'), *(path for room in rooms for path in (ROOT / room).rglob('*'))]
+    assert len(files) > 300
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.is_file() and path.suffix in {'.py', '.md', '.sh', '.toml', '.yml', '.html', '.js', ''}
+        if re.search(r'install (?:-\S+ )*[\'"]?ev[g]\b', path.read_text(encoding='utf-8', errors='ignore'))
+    ]
+    assert found == []
