@@ -8,6 +8,10 @@ HERE = Path(__file__).parent
 LINES = (HERE / 'evg' / '__init__.py').read_text(encoding='utf-8').splitlines()
 VERSION = next(line.split("'")[1] for line in LINES if line.startswith('__version__'))
 
+# Four distributions of OpenCV write into one folder, and MediaPipe brings another than ours: all of one minor version, or
+# the last one installed overwrites the other. Between minor versions a warp moves by grey levels, and answers with it.
+OPENCV = '>=4.10,<5.1'
+
 setup(
     name='evg',
     version=VERSION,
@@ -28,7 +32,7 @@ setup(
             # The maintained distribution of the module `mmengine`; the plain one cannot load its own checkpoints.
             'onedl-mmengine>=0.10.12',
             'onedl-mmcv>=2.3.6',
-            'opencv-python>=4.10',
+            f'opencv-python{OPENCV}',
             'pyarrow>=17',
             'h5py>=3.11',
             'scipy>=1.11',
@@ -44,8 +48,8 @@ setup(
             'pyyaml>=6',
         ],
         # A model folder on a machine without torch; an Ascend board has pyACL from CANN instead of onnxruntime.
-        'runtime': ['opencv-python-headless>=4.10', 'onnxruntime>=1.20'],
-        'face': ['numpy>=2.0', 'mediapipe>=1.2'],
+        'runtime': [f'opencv-python-headless{OPENCV}', 'onnxruntime>=1.20'],
+        'face': ['numpy>=2.0', 'mediapipe>=1.2', f'opencv-contrib-python{OPENCV}'],
         'serve': [
             'numpy>=2.0',
             'fastapi>=0.115',
@@ -53,7 +57,7 @@ setup(
             'python-multipart>=0.0.12',
             'prometheus-client>=0.20',
             'onnxruntime>=1.20',
-            'opencv-python>=4.10',
+            f'opencv-python{OPENCV}',
         ],
         'timm': ['timm>=1.0'],
         # The site; ruff formats the signatures in it.

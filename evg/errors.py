@@ -84,3 +84,22 @@ def run_tool(main: Callable[P, T]) -> Callable[P, T]:
             return main(*args, **kwargs)
 
     return run
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Enclose imports of a tool: a module that is not installed ends it, as :func:`user_errors` does, with the remedy.
+
+    Args:
+        extra: Of setup.py, which brings the modules.
+    """
+    with user_errors():
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition('.')[0] == 'evg':
+                raise
+            raise UserError(
+                f"this tool needs the extra {extra} (no module {error.name}): pip install -e '.[{extra}]' in the clone "
+                'of evg'
+            ) from None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -53,3 +54,11 @@ def run_tool(name, *args, code: int = 0, env: dict | None = None) -> subprocess.
         tail = f'{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
         raise AssertionError(f'{command} ended with {done.returncode}, not {code}:\n{tail}')
     return done
+
+
+def without(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """An environment in which modules cannot be imported, in a process and those that it starts; `folder` is for it."""
+    for name in names:
+        line = f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})\n'
+        (folder / f'{name}.py').write_text(line, encoding='utf-8')
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT)]), 'EVG_TOKEN': ''}

@@ -335,7 +335,7 @@ def test_timm_errors_say_what_to_do(tmp_path, monkeypatch):
         return real_import(name, *args)
 
     monkeypatch.setattr(builtins, '__import__', without_timm)
-    with pytest.raises(UserError, match=r'pip install evg\[timm\]'):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[timm\]'"):
         TimmBackbone('resnet18', None)
 
 

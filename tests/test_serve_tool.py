@@ -17,7 +17,7 @@ import pytest
 import requests
 import skimage.data
 import websockets.sync.client
-from conftest import ROOT
+from conftest import ROOT, without
 from model_folders import model_folder, network
 from serve_fakes import patch_predictor, serving
 
@@ -44,7 +44,7 @@ def screen(tmp_path_factory):
 class Tool:
     """A running tools/serve.py."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, env=None):
         command = [sys.executable, ROOT / 'tools' / 'serve.py', *map(str, args), '--port', '0']
         self.process = subprocess.Popen(
             command,
@@ -52,7 +52,7 @@ class Tool:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, 'EVG_TOKEN': ''},
+            env=env or {**os.environ, 'EVG_TOKEN': ''},
         )
         line = self.process.stdout.readline()
         found = re.search(r'http://(\S+)/', line)
@@ -111,6 +111,21 @@ def test_two_faces_are_answered_the_largest_first():
         with Tool(*model, *args) as host:
             answer = requests.post(f'http://{host}/v1/gaze', data, headers={'Content-Type': 'image/png'}).json()
         assert [face['face_box_px'][0] > 300 for face in answer['faces']] == places  # the large one is on the right
+
+
+def test_a_board_serves_whole_frames_without_torch_and_mediapipe(tmp_path):
+    """With a stand-in for pyACL, whose .om is the ONNX file: the answers are those of ONNX Runtime."""
+    made = model_folder(tmp_path / 'model', *network(PLANE), om='float32')
+    (tmp_path / 'modules').mkdir()
+    env = without(tmp_path / 'modules', ['torch', 'mmengine', 'mmcv', 'mediapipe', 'pyarrow', 'h5py', 'scipy', 'av'])
+    lines = ['import sys', f'sys.path.append({str(ROOT / "tests")!r})', 'from fake_acl import FakeAcl']
+    (tmp_path / 'modules' / 'acl.py').write_text('\n'.join([*lines, 'sys.modules[__name__] = FakeAcl()']))
+    frame = _frames(1)[0]
+    with GazePredictor(str(made), Screen.from_diagonal(), backend='onnxruntime') as predictor:
+        known = predictor.predict(cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR))[0]
+    with Tool(made, '--backend', 'acl', env=env) as host:
+        answer = requests.post(f'http://{host}/v1/gaze', frame, headers={'Content-Type': 'image/jpeg'})
+    np.testing.assert_allclose(answer.json()['faces'][0]['screen_px'], known.screen_px, atol=1e-3)
 
 
 def test_the_atlas_client_gets_the_networks_answer(tmp_path):

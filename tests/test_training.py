@@ -49,6 +49,7 @@ def test_train_says_what_it_does_and_how_to_go_on(trained):
     work_dir, done = trained
     text = done.stdout + done.stderr
     assert 'on a grid of 40 x 24 cells' in text
+    assert 'RuntimeInfoHook, EpochSeedHook, ' in text and 'before_train_iter' not in text  # the hooks in one line
     assert f'tools/test.py {CONFIG}' in text
     assert (work_dir / 'model_3.pth').is_file()
     assert list(work_dir.glob('best_pog_mean_mm*.pth'))

@@ -7,13 +7,15 @@ objects. The same video, script and model give the same report.
 import argparse
 from pathlib import Path
 
-from evg.errors import run_tool
-from evg.files import atomic_write
-from evg.inference import Camera, GazePredictor, Screen
-from evg.inference.accuracy_html import accuracy_html
-from evg.inference.accuracy_script import read_script, run_script, video_frames
-from evg.inference.calibration import Calibration
-from evg.inference.json_files import write_json
+from evg.errors import needs, run_tool
+
+with needs('face'):
+    from evg.files import atomic_write
+    from evg.inference import Camera, GazePredictor, Screen
+    from evg.inference.accuracy_html import accuracy_html
+    from evg.inference.accuracy_script import read_script, run_script, video_frames
+    from evg.inference.calibration import Calibration
+    from evg.inference.json_files import write_json
 
 
 def parse_args() -> argparse.Namespace:

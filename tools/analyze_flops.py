@@ -5,11 +5,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from evg.config import load_config
-from evg.deploy.latency import WAYS, Latency, device_name, latencies
-from evg.errors import run_tool
-from evg.files import atomic_write
-from evg.models.flops import Cost, build_untrained, count_config
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.config import load_config
+    from evg.deploy.latency import WAYS, Latency, device_name, latencies
+    from evg.files import atomic_write
+    from evg.models.flops import Cost, build_untrained, count_config
 
 
 def parse_args() -> argparse.Namespace:

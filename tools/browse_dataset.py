@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
-from evg.codecs.main import main_first
-from evg.config import add_config_arguments, config_from_args
-from evg.engine.show import spread, target_sheets
-from evg.errors import UserError, run_tool
-from evg.registry import CODECS, DATASETS
-from evg.visualization import save_image
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.codecs.main import main_first
+    from evg.config import add_config_arguments, config_from_args
+    from evg.engine.show import spread, target_sheets
+    from evg.registry import CODECS, DATASETS
+    from evg.visualization import save_image
 
 
 def parse_args() -> argparse.Namespace:

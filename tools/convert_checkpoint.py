@@ -2,10 +2,12 @@
 
 import argparse
 
-from evg.config import add_config_arguments, config_from_args
-from evg.engine.convert import convert_checkpoint
-from evg.errors import run_tool
-from evg.models.originals import ORIGINALS
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.engine.convert import convert_checkpoint
+    from evg.models.originals import ORIGINALS
 
 
 def parse_args() -> argparse.Namespace:

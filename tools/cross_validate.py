@@ -7,13 +7,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from evg.config import add_config_arguments, config_from_args
-from evg.datasets.gaze_dataset import label_column
-from evg.datasets.index import read_index
-from evg.errors import UserError, did_you_mean, run_tool
-from evg.evaluation.protocols import Fold, fold_overrides, labelled_persons, pool, render_pooled
-from evg.evaluation.report import number, write_json
-from evg.registry import EVALUATOR
+from evg.errors import UserError, did_you_mean, needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.datasets.gaze_dataset import label_column
+    from evg.datasets.index import read_index
+    from evg.evaluation.protocols import Fold, fold_overrides, labelled_persons, pool, render_pooled
+    from evg.evaluation.report import number, write_json
+    from evg.registry import EVALUATOR
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,15 +9,17 @@ prediction in yellow.
 import argparse
 from pathlib import Path
 
-from evg.errors import UserError, run_tool
-from evg.inference import Camera, GazePredictor, Screen
-from evg.inference.calibration import Calibration
-from evg.inference.demo import check_frames, has_display, run_demo
-from evg.inference.draw import Overlay
-from evg.inference.face import load_front_end
-from evg.inference.filters import Gate
-from evg.inference.records import TABLES
-from evg.inference.sources import open_source
+from evg.errors import UserError, needs, run_tool
+
+with needs('face'):
+    from evg.inference import Camera, GazePredictor, Screen
+    from evg.inference.calibration import Calibration
+    from evg.inference.demo import check_frames, has_display, run_demo
+    from evg.inference.draw import Overlay
+    from evg.inference.face import load_front_end
+    from evg.inference.filters import Gate
+    from evg.inference.records import TABLES
+    from evg.inference.sources import open_source
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
-from evg.config import add_config_arguments, config_from_args
-from evg.deploy.folder import TARGETS, Options, deploy
-from evg.engine.network import load_network
-from evg.errors import run_tool
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.deploy.folder import TARGETS, Options, deploy
+    from evg.engine.network import load_network
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
-from evg.errors import run_tool
-from evg.files import atomic_write
-from evg.models.model_index import FILE_NAME, model_index_text
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.files import atomic_write
+    from evg.models.model_index import FILE_NAME, model_index_text
 
 ROOT = Path(__file__).parent.parent
 

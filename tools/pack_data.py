@@ -2,8 +2,10 @@
 
 import argparse
 
-from evg.datasets.pack import pack
-from evg.errors import run_tool
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.datasets.pack import pack
 
 
 def positive(text: str) -> int:

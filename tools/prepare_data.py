@@ -2,10 +2,12 @@
 
 import argparse
 
-from evg.datasets.converter import CONVERTERS, converter_class
-from evg.datasets.prepare import prepare
-from evg.datasets.shards import Shard
-from evg.errors import run_tool
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.datasets.converter import CONVERTERS, converter_class
+    from evg.datasets.prepare import prepare
+    from evg.datasets.shards import Shard
 
 
 def positive(text: str) -> int:

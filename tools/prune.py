@@ -2,10 +2,12 @@
 
 import argparse
 
-from evg.config import add_config_arguments, config_from_args, load_config
-from evg.deploy.prune import prune
-from evg.engine.network import UNTRAINED, load_network, save_start
-from evg.errors import run_tool
+from evg.errors import needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args, load_config
+    from evg.deploy.prune import prune
+    from evg.engine.network import UNTRAINED, load_network, save_start
 
 
 def parse_args() -> argparse.Namespace:

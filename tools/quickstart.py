@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from evg.engine.launch import newest_checkpoint
-from evg.errors import UserError, run_tool
-from evg.evaluation.report import write_json
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.engine.launch import newest_checkpoint
+    from evg.evaluation.report import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'

@@ -4,7 +4,7 @@ import argparse
 import functools
 import os
 
-from evg.errors import UserError, run_tool
+from evg.errors import needs, run_tool
 from evg.inference import Camera, Screen
 
 
@@ -31,13 +31,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Build the application and serve it."""
     args = parse_args()
-    try:
+    with needs('serve'):
         from evg.serve.app import create_app  # noqa: PLC0415
         from evg.serve.server import run  # noqa: PLC0415
         from evg.serve.settings import Settings  # noqa: PLC0415
         from evg.serve.worker import load_predictor  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UserError(f"the server needs {error.name}: pip install 'evg[serve]'") from None
     token = args.token or os.environ.get('EVG_TOKEN') or None
     settings = Settings(token=token, workers=args.workers, min_score=args.min_score)
     screen = Screen.load(args.screen) if args.screen else Screen.from_diagonal()

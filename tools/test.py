@@ -3,20 +3,22 @@
 import argparse
 from pathlib import Path
 
-from evg.config import add_config_arguments, config_from_args
-from evg.engine.faults import clear_errors
-from evg.engine.launch import build_runner, choose_gpu, load_weights
-from evg.engine.leak_guard import provenance, provenance_lines
-from evg.engine.meaning import check_meaning
-from evg.engine.show import prediction_sheets, spread
-from evg.engine.storage import load_checkpoint_file
-from evg.errors import UserError, run_tool
-from evg.evaluation.breakdown import breakdown, sample_facts
-from evg.evaluation.html_report import html_report
-from evg.evaluation.report import render, write_json, write_predictions
-from evg.evaluation.submission import without_labels, write_submission
-from evg.files import atomic_write
-from evg.visualization import save_image
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.engine.faults import clear_errors
+    from evg.engine.launch import build_runner, choose_gpu, load_weights
+    from evg.engine.leak_guard import provenance, provenance_lines
+    from evg.engine.meaning import check_meaning
+    from evg.engine.show import prediction_sheets, spread
+    from evg.engine.storage import load_checkpoint_file
+    from evg.evaluation.breakdown import breakdown, sample_facts
+    from evg.evaluation.html_report import html_report
+    from evg.evaluation.report import render, write_json, write_predictions
+    from evg.evaluation.submission import without_labels, write_submission
+    from evg.files import atomic_write
+    from evg.visualization import save_image
 
 METRICS = {'pog': ['PoGError'], 'angle': ['AngularError'], 'gaze': ['GazeError'], 'landmarks': ['LandmarkError']}
 METRICS['all'] = [name for names in METRICS.values() for name in names]

@@ -4,11 +4,13 @@ import argparse
 import os
 from pathlib import Path
 
-from evg.config import add_config_arguments, config_from_args
-from evg.engine.faults import clear_errors
-from evg.engine.launch import build_runner, choose_gpu
-from evg.engine.speed import PRECISIONS
-from evg.errors import UserError, run_tool
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.engine.faults import clear_errors
+    from evg.engine.launch import build_runner, choose_gpu
+    from evg.engine.speed import PRECISIONS
 
 
 def parse_args() -> argparse.Namespace:

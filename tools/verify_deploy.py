@@ -4,14 +4,16 @@ import argparse
 import sys
 from dataclasses import replace
 
-from evg.config import add_config_arguments, config_from_args
-from evg.deploy.parity import TOLERANCES, check_source, choose_device, compare, precision_of
-from evg.deploy.parity_pictures import pictures_of
-from evg.deploy.parity_table import render
-from evg.deploy.runtime import BACKENDS, GazeModel
-from evg.engine.network import load_network
-from evg.errors import UserError, run_tool
-from evg.evaluation.report import write_json
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.config import add_config_arguments, config_from_args
+    from evg.deploy.parity import TOLERANCES, check_source, choose_device, compare, precision_of
+    from evg.deploy.parity_pictures import pictures_of
+    from evg.deploy.parity_table import render
+    from evg.deploy.runtime import BACKENDS, GazeModel
+    from evg.engine.network import load_network
+    from evg.evaluation.report import write_json
 
 
 def parse_args() -> argparse.Namespace:

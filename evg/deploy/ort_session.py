@@ -33,7 +33,9 @@ class OrtSession:
         try:
             import onnxruntime  # noqa: PLC0415  # a board with an Ascend chip has none
         except ImportError as error:
-            raise UserError(f"ONNX Runtime cannot be imported ({error}): pip install 'evg[runtime]'") from error
+            raise UserError(
+                f"ONNX Runtime cannot be imported ({error}): pip install -e '.[runtime]' in the clone of evg"
+            ) from error
         if file.dcn == 'ascend':
             raise UserError(
                 f'{file.folder}: its deformable convolutions are written for ATC (dcn ascend), and ONNX Runtime cannot '

@@ -1,6 +1,6 @@
 """A network in a folder: pictures in, points of gaze out, without torch.
 
-Needs numpy, OpenCV and ONNX Runtime, or pyACL on an Ascend board (`pip install 'evg[runtime]'`).
+Needs numpy, OpenCV and ONNX Runtime, or pyACL on an Ascend board (`pip install -e '.[runtime]'`).
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ from evg.compat import require_mmengine
 from evg.engine import storage  # it also replaces mmengine's file access
 from evg.engine.config_text import remember_formatted_configs
 from evg.engine.meaning import check_meaning
+from evg.engine.runner import GazeRunner
 from evg.engine.sharded import ShardedRunner, check_sharded
 from evg.engine.speed import compile_parts, switch
 from evg.engine.work_dir import lock, newest_checkpoint
@@ -68,7 +69,7 @@ def build_runner(
         checkpoint = storage.load_checkpoint_file(resume)
         check_meaning(cfg, checkpoint, resume)
         cfg.resume, cfg.load_from = True, resume
-    runner = (ShardedRunner if training and cfg.fsdp else Runner).from_cfg(cfg)
+    runner = (ShardedRunner if training and cfg.fsdp else GazeRunner).from_cfg(cfg)
     if resume:
         # The runner takes what fits.
         load_weights(runner.model, checkpoint, resume)

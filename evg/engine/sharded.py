@@ -9,15 +9,15 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from evg.engine.runner import GazeRunner
 from evg.errors import UserError
 
 
-class ShardedRunner(Runner):
+class ShardedRunner(GazeRunner):
     """mmengine's runner with weights, gradients and the optimiser's state shared out over the processes.
 
     What is in memory falls with the number of processes; each block's weights are gathered when it computes. A

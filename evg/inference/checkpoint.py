@@ -1,4 +1,4 @@
-"""A checkpoint of evg as a model that predicts: its config stands in it. Needs torch, and `evg[train]`."""
+"""A checkpoint of evg as a model that predicts: its config stands in it. Needs the extra `train`."""
 
 import ast
 import re

@@ -115,7 +115,9 @@ class MediaPipeFace:
                 from mediapipe import ImageFormat  # noqa: PLC0415
                 from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
         except ImportError as error:
-            raise UserError(f"MediaPipe is not installed ({error}): pip install 'evg[face]'") from error
+            raise UserError(
+                f"MediaPipe is not installed ({error}): pip install -e '.[face]' in the clone of evg"
+            ) from error
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_buffer=path.read_bytes()),
             num_faces=max_faces,

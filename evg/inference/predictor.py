@@ -216,7 +216,8 @@ def load_model(
             from evg.inference.checkpoint import load_checkpoint  # noqa: PLC0415 (torch)
         except ImportError as error:
             raise UserError(
-                f"the checkpoint {path} needs torch ({error}): pip install 'evg[train]', or export it to a folder"
+                f"the checkpoint {path} needs torch ({error}): pip install -e '.[train]' in the clone of evg, or "
+                'export it to a folder'
             ) from error
         return load_checkpoint(str(path), device)
     raise UserError(f"there is no model {path}: give '{LANDMARK}', a folder of tools/deploy_atlas.py, or a checkpoint")

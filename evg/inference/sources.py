@@ -208,7 +208,9 @@ def _dataset(path: Path, split: str | None, count: int | None) -> Iterator[Shot]
         from evg.datasets.index import read_index  # noqa: PLC0415 (pyarrow)
         from evg.datasets.pictures import read_image  # noqa: PLC0415 (h5py)
     except ImportError as error:
-        raise UserError(f"data sets need more packages ({error}): pip install 'evg[train]'") from error
+        raise UserError(
+            f"data sets need more packages ({error}): pip install -e '.[train]' in the clone of evg"
+        ) from error
     index = read_index(path, None if split is None else [split])
     columns = index.columns
     spread = np.linspace(0, len(index) - 1, len(index) if count is None else min(count, len(index)))

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
-from evg.engine.curves import choose_keys, draw_curves, read_curves
-from evg.errors import UserError, run_tool
-from evg.files import atomic_write
+from evg.errors import UserError, needs, run_tool
+
+with needs('train'):
+    from evg.engine.curves import choose_keys, draw_curves, read_curves
+    from evg.files import atomic_write
 
 FORMATS = ('png', 'pdf', 'svg')
 

@@ -14,7 +14,7 @@ from evg.registry import BACKBONES
 
 @BACKBONES.register_module()
 class TimmBackbone(nn.Module):
-    """One feature map of a network of timm (pip install evg[timm]); channels and stride are timm's own figures.
+    """One feature map of a network of timm (pip install -e '.[timm]'); channels and stride are timm's own figures.
 
     Args:
         name: timm's name of the network, such as 'efficientnet_b0'.
@@ -29,9 +29,7 @@ class TimmBackbone(nn.Module):
         try:
             import timm  # noqa: PLC0415  # optional
         except ImportError:
-            raise UserError(
-                f'the backbone {name!r} needs timm, which is not installed: pip install evg[timm]'
-            ) from None
+            raise UserError(f"the backbone {name!r} needs timm: pip install -e '.[timm]' in the clone of evg") from None
         if not timm.is_model(name):
             raise UserError(f'timm has no network {name!r}{did_you_mean(name, timm.list_models())}')
         self.name = name
