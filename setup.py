@@ -8,8 +8,9 @@ HERE = Path(__file__).parent
 LINES = (HERE / 'evg' / '__init__.py').read_text(encoding='utf-8').splitlines()
 VERSION = next(line.split("'")[1] for line in LINES if line.startswith('__version__'))
 
-# Four distributions of OpenCV write into one folder, and MediaPipe brings another than ours: all of one minor version, or
-# the last one installed overwrites the other. Between minor versions a warp moves by grey levels, and answers with it.
+# The distributions of OpenCV write into one folder, and MediaPipe brings another than ours: all below one minor
+# version, or the last one installed overwrites the other. Between minor versions a warp moves by grey
+# levels, and answers with it.
 OPENCV = '>=4.10,<5.1'
 
 setup(
