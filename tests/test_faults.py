@@ -1,6 +1,7 @@
 """Faults made to happen: processes killed, disks full, pictures and files damaged; nothing finished may be lost."""
 
 import json
+import logging
 import multiprocessing
 import os
 import resource
@@ -16,10 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import save_checkpoint
 from torch.utils.data import DataLoader
 
+from evg.config import load_config
 from evg.datasets.gaze_dataset import GazeDataset
 from evg.datasets.index import INDEX_NAME, IndexFileError, read_index
 from evg.datasets.transforms.loading import LoadImage
@@ -27,6 +30,7 @@ from evg.engine import work_dir as work_dirs
 from evg.engine.storage import load_checkpoint_file
 from evg.engine.work_dir import LOCK_NAME, drop_interrupted, lock, newest_checkpoint
 from evg.errors import UserError
+from evg.registry import HOOKS
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 # 80 training pictures: 20 iterations an epoch.
@@ -197,6 +201,78 @@ def test_a_kill_at_any_stage_leaves_a_whole_checkpoint(tmp_path, stage, survives
     assert weights[0] == survives
     assert len(weights[1]) == size
     assert newest_checkpoint(tmp_path) == str(path)
+
+
+class _Saver:
+    """As much of a runner as a checkpoint hook sees; it writes for real. The hook keeps one epoch, and the best one."""
+
+    def __init__(self, folder, kind):
+        self.work_dir = str(folder)
+        self.logger = logging.getLogger('saver')
+        self.message_hub = MessageHub(folder.name)
+        with DefaultScope.overwrite_default_scope('evg'):
+            kept = {'filename_tmpl': 'model_{}.pth', 'save_best': 'mm', 'rule': 'less', 'max_keep_ckpts': 1}
+            self.hook = HOOKS.build({'type': kind, 'interval': 1, **kept})
+        self.hook.before_train(self)
+
+    def save_checkpoint(self, out_dir, filename, *_, **__):
+        save_checkpoint({'state_dict': {'w': torch.full((100_000,), self.epoch)}}, f'{out_dir}/{filename}')
+
+    def train(self, number):
+        self.epoch, self.iter = number - 1, 10 * number
+        self.hook._save_checkpoint(self)
+
+    def validate(self, number, mm):
+        self.epoch = number
+        self.hook._save_best_checkpoint(self, {'mm': mm})
+
+
+@pytest.mark.parametrize('fault', ['full', 'killed'])
+@pytest.mark.parametrize(('at', 'left'), [('train', {'model_1.pth', 'best_mm_model_1.pth'}),
+                                          ('validate', {'model_2.pth', 'best_mm_model_1.pth'})])  # fmt: skip
+def test_an_old_checkpoint_goes_after_the_new_one_is_there(tmp_path, fault, at, left):
+    kind = load_config(ROOT / CONFIG).default_hooks.checkpoint.type
+
+    def run(broken):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        saver = _Saver(tmp_path, kind)
+        saver.train(1)
+        saver.validate(1, 5.0)
+        if at == 'validate':
+            saver.train(2)
+        if broken and fault == 'full':
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        elif broken:
+            os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        if at == 'train':
+            saver.train(2)
+        saver.validate(2, 4.0)
+
+    def attempt(broken):
+        child = multiprocessing.get_context('fork').Process(target=run, args=(broken,))
+        child.start()
+        child.join()
+        whole = {path.name for path in tmp_path.glob('[!.]*.pth')}
+        assert all(len(load_checkpoint_file(str(tmp_path / name))['state_dict']['w']) == 100_000 for name in whole)
+        return child.exitcode, whole
+
+    assert attempt(broken=True) == (1 if fault == 'full' else -signal.SIGKILL, left)
+    # Without a fault the old ones are gone in the end.
+    assert attempt(broken=False) == (0, {'model_2.pth', 'best_mm_model_2.pth'})
+
+
+def test_several_best_checkpoints_go_each_with_its_successor(tmp_path):
+    with DefaultScope.overwrite_default_scope('evg'):
+        hook = HOOKS.build({'type': 'SaveFirstCheckpointHook', 'save_best': ['mm', 'deg'], 'rule': 'less'})
+    saver = _Saver(tmp_path, 'SaveFirstCheckpointHook')
+    hook.before_train(saver)
+    for saver.epoch, mm, deg in ((1, 5.0, 3.0), (2, 4.0, 3.5), (3, 4.5, 3.2)):
+        saver.iter = 10 * saver.epoch
+        hook._save_best_checkpoint(saver, {'mm': mm, 'deg': deg})
+    assert {path.name for path in tmp_path.glob('*.pth')} == {'best_mm_epoch_2.pth', 'best_deg_epoch_1.pth'}
+    assert hook.best_ckpt_path_dict == {
+        'mm': str(tmp_path / 'best_mm_epoch_2.pth'), 'deg': str(tmp_path / 'best_deg_epoch_1.pth'),
+    }  # fmt: skip
 
 
 def _may_mount():
