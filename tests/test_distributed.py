@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, run_tool
+from conftest import CONFIGS, ROOT, run_tool
+from torch.distributed.fsdp import fully_shard
 
 from evg.config import load_config
-from evg.engine.sharded import check_sharded
+from evg.engine.launch import build_runner
+from evg.engine.sharded import _blocks, check_sharded
 from evg.errors import UserError
+from evg.models.flops import build_on_meta
+from evg.registry import BACKBONES
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 # Odd for two processes: the sampler gives one of them a sample that the other one has as well.
@@ -110,6 +114,62 @@ def test_a_shared_out_network_resumes_from_any_checkpoint(synth_close, trained, 
     whole, shared = _log(tmp_path / 'whole'), _log(tmp_path / 'shared')
     assert list(shared) == [6, 7, 8, 9, 10]
     assert shared == pytest.approx(whole, rel=1e-3)
+
+
+def _distinct(configs):
+    """One config for each backbone among them."""
+    backbones = {}
+    for config in configs:
+        cfg = load_config(ROOT / config)
+        backbones.setdefault(str(cfg.model.backbone), pytest.param(cfg, id=config))
+    return list(backbones.values())
+
+
+@pytest.mark.parametrize('cfg', _distinct(CONFIGS))
+def test_a_network_is_shared_out_in_blocks_of_which_none_is_most_of_it(cfg):
+    model = build_on_meta(cfg.model)
+    blocks = list(_blocks(model))
+    # Each weight of the backbone is in one block.
+    held = [id(parameter) for block in blocks for parameter in block.parameters()]
+    assert len(held) == len(set(held))
+    assert {id(parameter) for parameter in model.backbone.parameters()} <= set(held)
+    assert not [block for block in blocks if isinstance(block, (torch.nn.ModuleList, torch.nn.ModuleDict))]
+    own = set(model.backbone.modules())
+    sizes = [sum(parameter.numel() for parameter in block.parameters()) for block in blocks if block in own]
+    whole = sum(parameter.numel() for parameter in model.backbone.parameters())
+    # GazeNet's last convolution alone is two thirds of it: 512 * 257 * 9 of 1.8 million.
+    assert max(sizes) <= (0.7 if cfg.model.backbone.type == 'GazeNet' else 0.6) * whole
+
+
+@pytest.fixture
+def alone():
+    """A process group of this process."""
+    torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('backbone', [
+    {'type': 'Hourglass', 'dims': (8, 8, 12), 'modules': (1, 1, 1), 'out_channels': 8},
+    {'type': 'DLA34', 'pretrained': None},
+    {'type': 'ResNet', 'depth': 18, 'pretrained': None},
+    {'type': 'MobileNetV2', 'width': 0.35, 'pretrained': None},
+    {'type': 'PupilNet', 'hourglasses': 1},
+    {'type': 'SpaNet', 'hourglasses': 1},
+    {'type': 'GazeNet', 'input_size': (128, 96)},
+], ids=lambda backbone: backbone['type'])  # fmt: skip
+def test_every_backbone_computes_shared_out(alone, backbone):
+    torch.manual_seed(0)
+    model = torch.nn.Module()
+    model.backbone, model.neck, model.heads = BACKBONES.build(backbone).eval(), None, {}
+    images = torch.randn(1, 3, 96, 128)
+    with torch.no_grad():
+        whole = model.backbone(images)
+        for block in _blocks(model):
+            fully_shard(block)
+        fully_shard(model)
+        shared = model.backbone(images)
+    torch.testing.assert_close(shared, whole)
 
 
 @pytest.mark.parametrize(
