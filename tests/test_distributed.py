@@ -67,8 +67,9 @@ def test_two_processes_give_the_figures_of_one(synth_close, trained, tmp_path):
         if name == 'one':
             run_tool('test', CONFIG, checkpoint, *args)
         else:
-            _script('dist_test', CONFIG, checkpoint, 2, *args)
+            _script('dist_test', CONFIG, checkpoint, 2, '--show-dir', tmp_path / 'shown', '--show-count', 3, *args)
         figures[name] = json.loads((tmp_path / f'{name}.json').read_text())['figures']
+    assert len(list((tmp_path / 'shown').glob('*.jpg'))) == 3
     # 7 a batch: the last batches of the two processes are uneven as well.
     assert figures['one']['pog/n'] == figures['two']['pog/n'] == SAMPLES
     assert figures['one'].keys() == figures['two'].keys()

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from mmengine.model import is_model_wrapper
+
 from evg.config import add_config_arguments, config_from_args
 from evg.engine.faults import clear_errors
 from evg.engine.launch import build_runner, choose_gpu, load_weights
@@ -42,9 +44,9 @@ def parse_args() -> argparse.Namespace:
 
 def pictures(runner, count: int) -> list:
     """(sample id, sheet) of some predictions, evenly spread."""
-    runner.model.eval()
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     dataset = runner.test_loop.dataloader.dataset
-    return list(prediction_sheets(runner.model, dataset, spread(len(dataset), count)))
+    return list(prediction_sheets(model.eval(), dataset, spread(len(dataset), count)))
 
 
 @run_tool
