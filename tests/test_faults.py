@@ -56,6 +56,8 @@ class FaultAt(Hook):
                 # The group holds this run alone. Not from this process itself, which workers obey.
                 assert os.getpgrp() == os.getpid()
                 subprocess.run([sys.executable, '-c', f'import os; os.killpg({os.getpgrp()}, 15)'])
+            elif self.to == 'gradient':
+                next(runner.model.parameters()).register_hook(lambda gradient: gradient * float('nan'))
             else:
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 """
@@ -68,7 +70,7 @@ def _train(data, work_dir, *options, resume=False, code=0, limit=None):
     command += ['--cfg-options', f'data_root={data}', *OPTIONS, *options]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True, preexec_fn=limit,
-        env={**os.environ, 'PYTHONPATH': str(work_dir.parent)},
+        env={**os.environ, 'PYTHONPATH': f'{work_dir.parent}{os.pathsep}{ROOT}'},
     )  # fmt: skip
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stderr
@@ -167,6 +169,34 @@ def test_a_loss_that_is_not_finite_names_its_pictures(synth_close, tmp_path):
     losses = dict(_steps(work_dir))
     assert all(np.isfinite(losses[step]) for step in range(1, found['iteration']))
     assert newest_checkpoint(work_dir) is None
+
+
+def test_weights_of_a_bad_gradient_are_not_saved(synth_close, tmp_path):
+    # In the last of 20 iterations: the loss, computed before, is finite, and no later one tells.
+    text = _train(synth_close, tmp_path / 'run', 'train_dataloader.num_workers=0', *_fault(20, 'gradient'), code=2)
+    assert 'error: the weights are not finite after iteration 20' in text.strip().splitlines()[-1]
+    assert newest_checkpoint(tmp_path / 'run') is None
+
+
+def test_a_training_of_no_batch_is_refused(synth_close, tmp_path):
+    options = ['train_dataloader.num_workers=0', 'train_dataloader.batch_size=81']
+    text = _train(synth_close, tmp_path / 'run', *options, code=2).strip().splitlines()[-1]
+    assert text.startswith('error: 80 training samples do not fill one batch of 81: nothing would be trained')
+    assert text.endswith('--cfg-options train_dataloader.batch_size=80')
+
+
+# The multiple of `accumulate` that is nearest to 10, at least one of them.
+@pytest.mark.parametrize(('accumulate', 'every'), [(1, 10), (3, 9), (4, 8), (10, 10), (32, 32)])
+def test_processes_ask_each_other_about_every_ten_iterations(monkeypatch, accumulate, every):
+    loop, asked = ResumableLoop.__new__(ResumableLoop), []
+    wrapper = SimpleNamespace(_accumulative_counts=accumulate)
+    loop._runner = SimpleNamespace(optim_wrapper=wrapper, model=torch.nn.Linear(1, 1))
+    loop._asked = threading.Event()
+    monkeypatch.setattr('evg.engine.loop.get_world_size', lambda: 2)
+    monkeypatch.setattr('evg.engine.loop.all_reduce', lambda *_: asked.append(loop._iter))
+    for loop._iter in range(1, 100):
+        loop._all_stop()
+    assert asked == list(range(every, 100, every))
 
 
 # Where a process dies while it writes a checkpoint; 'written' is the kernel's own kill in the middle of a write.
