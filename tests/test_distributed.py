@@ -31,6 +31,19 @@ OPTIONS = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=8', 'train_dat
            'model.backbone.channels=(8,8,16,16,16)', 'model.neck.channels=(16,8,8)',
            'default_hooks.logger.interval=1', 'log_processor.window_size=1']  # fmt: skip
 
+# What each process validates with, for the place of the early stop.
+KEEP = """
+import torch
+from mmengine.hooks import Hook
+from evg.registry import HOOKS
+
+@HOOKS.register_module()
+class KeepValidated(Hook):
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        torch.save(runner.model.module.state_dict(), f'{runner.work_dir}/validated_{runner.rank}.pth')
+"""
+EMA = 'ema={"type": "EMAHook", "momentum": 0.2, "update_buffers": True}'
+
 
 def _start(name, *args):
     """Start tools/NAME.sh as a user would."""
@@ -76,6 +89,31 @@ def test_two_processes_give_the_figures_of_one(synth_close, trained, tmp_path):
     for key, value in figures['one'].items():
         if not key.startswith(('time', 'data_time')):
             assert figures['two'][key] == pytest.approx(value, rel=1e-9, nan_ok=True), key
+
+
+@pytest.fixture(scope='module')
+def averaged(synth_close, tmp_path_factory):
+    """One epoch with averaged weights, a picture a step: the processes' statistics of the batch norms are far apart."""
+    work_dir = tmp_path_factory.mktemp('averaged') / 'run'
+    (work_dir.parent / 'keep_for_tests.py').write_text(KEEP)
+    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, EMA, 'train_dataloader.batch_size=1']
+    options += [
+        "+custom_imports={'imports': ['keep_for_tests']}",
+        'early_stop={"_delete_": True, "type": "KeepValidated"}',
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', f'{work_dir.parent}{os.pathsep}{ROOT}')
+        _script('dist_train', CONFIG, 2, '--work-dir', work_dir, *options)
+    return work_dir
+
+
+def test_averaged_weights_are_validated_as_they_are_saved(averaged):
+    saved = torch.load(averaged / 'model_1.pth', weights_only=True)['state_dict']
+    for rank in (0, 1):
+        validated = torch.load(averaged / f'validated_{rank}.pth', weights_only=True)
+        assert validated.keys() == saved.keys()
+        for name, value in saved.items():
+            torch.testing.assert_close(validated[name], value, rtol=0, atol=0, msg=f'{name} in process {rank}')
 
 
 def _log(work_dir):
@@ -183,11 +221,9 @@ def test_what_cannot_be_shared_out_is_refused(options, said):
         check_sharded(cfg, 'pytorch' if options else 'none')
 
 
-def test_sigterm_to_all_processes_saves_and_the_rest_of_the_epoch_follows(synth_close, tmp_path):
+def test_sigterm_to_all_processes_saves_and_the_rest_of_the_epoch_follows(synth_close, averaged, tmp_path):
     """As a scheduler stops a job: every process gets the signal; torchrun, whose children end well, ends well too."""
-    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, 'train_dataloader.batch_size=1']
-    whole = tmp_path / 'whole'
-    _script('dist_train', CONFIG, 2, '--work-dir', whole, *options)
+    options = ['--cfg-options', f'data_root={synth_close}', *OPTIONS, EMA, 'train_dataloader.batch_size=1']
     stopped = tmp_path / 'stopped'
     process = _start('dist_train', CONFIG, 2, '--work-dir', stopped, *options)
     while not _log(stopped):
@@ -203,7 +239,13 @@ def test_sigterm_to_all_processes_saves_and_the_rest_of_the_epoch_follows(synth_
     (left,) = stopped.glob('model_*.pth')
     assert re.fullmatch(r'model_0_iter_\d+0\.pth', left.name)
     _script('dist_train', CONFIG, 2, '--work-dir', stopped, '--resume', 'auto', *options)
-    assert _log(stopped) == pytest.approx(_log(whole), rel=1e-5)
+    assert _log(stopped) == pytest.approx(_log(averaged), rel=1e-5)
+    # Statistics of the batch norms included, though each process has its own in mid-epoch.
+    last, again = (torch.load(path / 'model_1.pth', weights_only=True) for path in (averaged, stopped))
+    for name in ('state_dict', 'ema_state_dict'):
+        assert last[name].keys() == again[name].keys()
+        for key, value in last[name].items():
+            torch.testing.assert_close(again[name][key], value, rtol=1e-4, atol=1e-5, msg=f'{name} {key}')
 
 
 def test_auto_scale_lr_goes_with_the_batch_of_all_processes(synth_close, trained):

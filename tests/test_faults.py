@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,6 +29,7 @@ from evg.datasets.gaze_dataset import GazeDataset
 from evg.datasets.index import INDEX_NAME, IndexFileError, read_index
 from evg.datasets.transforms.loading import LoadImage
 from evg.engine import work_dir as work_dirs
+from evg.engine.loop import ResumableLoop
 from evg.engine.storage import load_checkpoint_file
 from evg.engine.work_dir import LOCK_NAME, drop_interrupted, lock, newest_checkpoint
 from evg.errors import UserError

@@ -87,15 +87,23 @@ def _settle_loaders(cfg: Config) -> None:
                 cfg[name].persistent_workers = False
 
 
+def _check_data(cfg: Config) -> None:
+    """Look for the data before a network is built, which may need weights from elsewhere."""
+    for name in _LOADERS[:2] if cfg.get('train_dataloader') else _LOADERS[2:]:
+        loader = cfg.get(name)
+        if loader and loader.dataset.type == 'GazeDataset':
+            index_file(loader.dataset.data_root)
+
+
 def _settle_training(cfg: Config, launcher: str) -> None:
     if cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        # It averages the statistics of batch norms over the processes.
         cfg.train_cfg.type = 'ResumableLoop'
+    elif launcher != 'none':
+        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
     switch(cfg)
     if cfg.fsdp:
         check_sharded(cfg, launcher)
-    if launcher != 'none':
-        # Statistics of batch norms differ between the processes; validated and saved is their mean.
-        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
 
 
 def _drop_training(cfg: Config) -> None:
