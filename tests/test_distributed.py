@@ -267,6 +267,27 @@ def test_launcher_without_torchrun_says_how_to_start(synth_close, tmp_path):
     assert 'torchrun --nproc-per-node 2' in done.stderr
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'told', 'said'),
+    [
+        ('pytorch', {}, 'without RANK, WORLD_SIZE, MASTER_ADDR, LOCAL_RANK: start it as `torchrun'),
+        ('pytorch', {'RANK': '2', 'WORLD_SIZE': '4', 'MASTER_ADDR': 'a', 'LOCAL_RANK': '2'}, 'process 3 .* 2 can'),
+        ('slurm', {}, 'without SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST: start it as `srun'),
+        ('slurm', {'SLURM_PROCID': '7', 'SLURM_NTASKS': '8', 'SLURM_NODELIST': 'a', 'SLURM_LOCALID': '3'}, 'process 4'),
+    ],
+)  # fmt: skip
+def test_on_a_gpu_machine_too(synth_close, tmp_path, monkeypatch, launcher, told, said):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said):
+        build_runner(load_config(ROOT / CONFIG, [f'data_root={synth_close}']), tmp_path, launcher=launcher)
+    assert not list(tmp_path.iterdir())
+
+
 def test_slurm_gets_the_options_unharmed(tmp_path):
     fake = tmp_path / 'sbatch'
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ncat\n')
