@@ -1,6 +1,7 @@
 """Faults made to happen: processes killed, disks full, pictures and files damaged; nothing finished may be lost."""
 
 import json
+import logging
 import multiprocessing
 import os
 import resource
@@ -8,25 +9,31 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import save_checkpoint
 from torch.utils.data import DataLoader
 
+from evg.config import load_config
 from evg.datasets.gaze_dataset import GazeDataset
 from evg.datasets.index import INDEX_NAME, IndexFileError, read_index
 from evg.datasets.transforms.loading import LoadImage
 from evg.engine import work_dir as work_dirs
+from evg.engine.loop import ResumableLoop
 from evg.engine.storage import load_checkpoint_file
 from evg.engine.work_dir import LOCK_NAME, drop_interrupted, lock, newest_checkpoint
 from evg.errors import UserError
+from evg.registry import HOOKS
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 # 80 training pictures: 20 iterations an epoch.
@@ -52,6 +59,8 @@ class FaultAt(Hook):
                 # The group holds this run alone. Not from this process itself, which workers obey.
                 assert os.getpgrp() == os.getpid()
                 subprocess.run([sys.executable, '-c', f'import os; os.killpg({os.getpgrp()}, 15)'])
+            elif self.to == 'gradient':
+                next(runner.model.parameters()).register_hook(lambda gradient: gradient * float('nan'))
             else:
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 """
@@ -64,7 +73,7 @@ def _train(data, work_dir, *options, resume=False, code=0, limit=None):
     command += ['--cfg-options', f'data_root={data}', *OPTIONS, *options]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True, preexec_fn=limit,
-        env={**os.environ, 'PYTHONPATH': str(work_dir.parent)},
+        env={**os.environ, 'PYTHONPATH': f'{work_dir.parent}{os.pathsep}{ROOT}'},
     )  # fmt: skip
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stderr
@@ -165,6 +174,34 @@ def test_a_loss_that_is_not_finite_names_its_pictures(synth_close, tmp_path):
     assert newest_checkpoint(work_dir) is None
 
 
+def test_weights_of_a_bad_gradient_are_not_saved(synth_close, tmp_path):
+    # In the last of 20 iterations: the loss, computed before, is finite, and no later one tells.
+    text = _train(synth_close, tmp_path / 'run', 'train_dataloader.num_workers=0', *_fault(20, 'gradient'), code=2)
+    assert 'error: the weights are not finite after iteration 20' in text.strip().splitlines()[-1]
+    assert newest_checkpoint(tmp_path / 'run') is None
+
+
+def test_a_training_of_no_batch_is_refused(synth_close, tmp_path):
+    options = ['train_dataloader.num_workers=0', 'train_dataloader.batch_size=81']
+    text = _train(synth_close, tmp_path / 'run', *options, code=2).strip().splitlines()[-1]
+    assert text.startswith('error: 80 training samples do not fill one batch of 81: nothing would be trained')
+    assert text.endswith('--cfg-options train_dataloader.batch_size=80')
+
+
+# The multiple of `accumulate` that is nearest to 10, at least one of them.
+@pytest.mark.parametrize(('accumulate', 'every'), [(1, 10), (3, 9), (4, 8), (10, 10), (32, 32)])
+def test_processes_ask_each_other_about_every_ten_iterations(monkeypatch, accumulate, every):
+    loop, asked = ResumableLoop.__new__(ResumableLoop), []
+    wrapper = SimpleNamespace(_accumulative_counts=accumulate)
+    loop._runner = SimpleNamespace(optim_wrapper=wrapper, model=torch.nn.Linear(1, 1))
+    loop._asked = threading.Event()
+    monkeypatch.setattr('evg.engine.loop.get_world_size', lambda: 2)
+    monkeypatch.setattr('evg.engine.loop.all_reduce', lambda *_: asked.append(loop._iter))
+    for loop._iter in range(1, 100):
+        loop._all_stop()
+    assert asked == list(range(every, 100, every))
+
+
 # Where a process dies while it writes a checkpoint; 'written' is the kernel's own kill in the middle of a write.
 @pytest.mark.parametrize(
     ('stage', 'survives'),
@@ -197,6 +234,78 @@ def test_a_kill_at_any_stage_leaves_a_whole_checkpoint(tmp_path, stage, survives
     assert weights[0] == survives
     assert len(weights[1]) == size
     assert newest_checkpoint(tmp_path) == str(path)
+
+
+class _Saver:
+    """As much of a runner as a checkpoint hook sees; it writes for real. The hook keeps one epoch, and the best one."""
+
+    def __init__(self, folder, kind):
+        self.work_dir = str(folder)
+        self.logger = logging.getLogger('saver')
+        self.message_hub = MessageHub(folder.name)
+        with DefaultScope.overwrite_default_scope('evg'):
+            kept = {'filename_tmpl': 'model_{}.pth', 'save_best': 'mm', 'rule': 'less', 'max_keep_ckpts': 1}
+            self.hook = HOOKS.build({'type': kind, 'interval': 1, **kept})
+        self.hook.before_train(self)
+
+    def save_checkpoint(self, out_dir, filename, *_, **__):
+        save_checkpoint({'state_dict': {'w': torch.full((100_000,), self.epoch)}}, f'{out_dir}/{filename}')
+
+    def train(self, number):
+        self.epoch, self.iter = number - 1, 10 * number
+        self.hook._save_checkpoint(self)
+
+    def validate(self, number, mm):
+        self.epoch = number
+        self.hook._save_best_checkpoint(self, {'mm': mm})
+
+
+@pytest.mark.parametrize('fault', ['full', 'killed'])
+@pytest.mark.parametrize(('at', 'left'), [('train', {'model_1.pth', 'best_mm_model_1.pth'}),
+                                          ('validate', {'model_2.pth', 'best_mm_model_1.pth'})])  # fmt: skip
+def test_an_old_checkpoint_goes_after_the_new_one_is_there(tmp_path, fault, at, left):
+    kind = load_config(ROOT / CONFIG).default_hooks.checkpoint.type
+
+    def run(broken):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        saver = _Saver(tmp_path, kind)
+        saver.train(1)
+        saver.validate(1, 5.0)
+        if at == 'validate':
+            saver.train(2)
+        if broken and fault == 'full':
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        elif broken:
+            os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        if at == 'train':
+            saver.train(2)
+        saver.validate(2, 4.0)
+
+    def attempt(broken):
+        child = multiprocessing.get_context('fork').Process(target=run, args=(broken,))
+        child.start()
+        child.join()
+        whole = {path.name for path in tmp_path.glob('[!.]*.pth')}
+        assert all(len(load_checkpoint_file(str(tmp_path / name))['state_dict']['w']) == 100_000 for name in whole)
+        return child.exitcode, whole
+
+    assert attempt(broken=True) == (1 if fault == 'full' else -signal.SIGKILL, left)
+    # Without a fault the old ones are gone in the end.
+    assert attempt(broken=False) == (0, {'model_2.pth', 'best_mm_model_2.pth'})
+
+
+def test_several_best_checkpoints_go_each_with_its_successor(tmp_path):
+    with DefaultScope.overwrite_default_scope('evg'):
+        hook = HOOKS.build({'type': 'SaveFirstCheckpointHook', 'save_best': ['mm', 'deg'], 'rule': 'less'})
+    saver = _Saver(tmp_path, 'SaveFirstCheckpointHook')
+    hook.before_train(saver)
+    for saver.epoch, mm, deg in ((1, 5.0, 3.0), (2, 4.0, 3.5), (3, 4.5, 3.2)):
+        saver.iter = 10 * saver.epoch
+        hook._save_best_checkpoint(saver, {'mm': mm, 'deg': deg})
+    assert {path.name for path in tmp_path.glob('*.pth')} == {'best_mm_epoch_2.pth', 'best_deg_epoch_1.pth'}
+    assert hook.best_ckpt_path_dict == {
+        'mm': str(tmp_path / 'best_mm_epoch_2.pth'), 'deg': str(tmp_path / 'best_deg_epoch_1.pth'),
+    }  # fmt: skip
 
 
 def _may_mount():

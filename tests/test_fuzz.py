@@ -1,5 +1,6 @@
 """Damaged and arbitrary input: every reader answers with what it documents, or reads it; nothing else gets out."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import CONFIGS, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from evg.datasets.gazehub import GazeHubConverter
 from evg.datasets.index import INDEX_NAME, IndexFileError, read_index, write_table
 from evg.deploy.model_file import ModelFile
 from evg.engine.leak_guard import persons_of
+from evg.engine.storage import load_checkpoint_file
 from evg.errors import ConfigError, UserError
 
 FUZZ = settings(
@@ -216,7 +219,39 @@ def test_model_json_of_any_value(model, data, value):
     outcome(UserError, ModelFile.load, folder)
 
 
-def test_the_files_that_are_damaged_are_read_when_they_are_whole(synth_close, evg_json, model, tmp_path):
+@pytest.fixture(scope='module', params=['zip', 'legacy'])
+def checkpoint(request):
+    """Bytes of a checkpoint, in torch's format and in its old one."""
+    file = io.BytesIO()
+    content = {'state_dict': {'w': torch.arange(6.0), 'n': torch.tensor(3)}, 'meta': {'epoch': 1, 'name': 'nano'}}
+    torch.save(content, file, _use_new_zipfile_serialization=request.param == 'zip')
+    return file.getvalue()
+
+
+@FUZZ
+@given(edits=EDITS)
+def test_checkpoint_of_damaged_bytes(checkpoint, tmp_path, edits):
+    (tmp_path / 'model.pth').write_bytes(edited(checkpoint, edits))
+    outcome(UserError, load_checkpoint_file, str(tmp_path / 'model.pth'))
+
+
+@FUZZ
+@given(end=st.floats(0, 1))
+def test_checkpoint_that_was_cut(checkpoint, tmp_path, end):
+    (tmp_path / 'model.pth').write_bytes(checkpoint[: int(end * len(checkpoint))])
+    outcome(UserError, load_checkpoint_file, str(tmp_path / 'model.pth'))
+
+
+@FUZZ
+@given(text=st.text(max_size=40))
+def test_checkpoint_that_is_a_text(tmp_path, text):
+    (tmp_path / 'model.pth').write_text(text, encoding='utf-8')
+    outcome(UserError, load_checkpoint_file, str(tmp_path / 'model.pth'))
+
+
+def test_the_files_that_are_damaged_are_read_when_they_are_whole(synth_close, evg_json, model, checkpoint, tmp_path):
+    (tmp_path / 'model.pth').write_bytes(checkpoint)
+    assert outcome(UserError, load_checkpoint_file, str(tmp_path / 'model.pth'))
     converter, source, content = evg_json
     source.write_bytes(content)
     assert outcome(UserError, _convert, converter, tmp_path)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.runner.checkpoint import save_checkpoint
 
 from evg.engine.storage import load_checkpoint_file
@@ -41,3 +42,13 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
         load_checkpoint_file(str(tmp_path / 'list.pth'))
     with pytest.raises(UserError, match=r'there are .*list\.pth'):
         load_checkpoint_file(str(tmp_path / 'lst.pth'))
+
+
+def test_a_text_is_refused_in_our_own_words(tmp_path):
+    # torch's text would advise weights_only=False, which executes what is in the file.
+    (tmp_path / 'model.pth').write_text((ROOT / 'README.md').read_text(encoding='utf-8'), encoding='utf-8')
+    with pytest.raises(
+        UserError, match=r'not a whole checkpoint of plain tensors and values \(UnpicklingError\)'
+    ) as caught:
+        load_checkpoint_file(str(tmp_path / 'model.pth'))
+    assert 'weights_only' not in str(caught.value)

@@ -14,7 +14,8 @@ import pytest
 import torch
 from conftest import ROOT, run_tool
 
-from evg.engine.launch import newest_checkpoint
+from evg.config import load_config
+from evg.engine.launch import _settle_loaders, newest_checkpoint
 
 CONFIG = 'configs/ctdet_gaze/nano_synth_160.py'
 SMALL = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
@@ -226,3 +227,21 @@ def test_browse_writes_pictures(synth_close, tmp_path):
     done = run_tool('browse_dataset', CONFIG, *options)
     assert 'cells' in done.stdout
     assert len(list(tmp_path.glob('*.jpg'))) == 3
+
+
+def test_data_are_missed_before_weights_are_fetched(tmp_path):
+    # This config begins with weights of ImageNet, which there is no way to get.
+    offline = {'TORCH_HOME': str(tmp_path / 'none'), 'https_proxy': 'http://127.0.0.1:9'}
+    options = ['--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={tmp_path / "eve"}']
+    done = run_tool('train', 'configs/ctdet_gaze/resdcn18_eve_480.py', *options, code=2, env=offline)
+    assert done.stderr.strip().splitlines()[-1].startswith(f'error: no data at {tmp_path / "eve"}')
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('cuda', [True, False])
+def test_memory_is_pinned_for_a_gpu(monkeypatch, cuda):
+    cfg = load_config(ROOT / CONFIG, ['+val_dataloader.pin_memory=False'])
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    _settle_loaders(cfg)
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    assert [loader.pin_memory for loader in loaders] == [cuda, False, cuda]

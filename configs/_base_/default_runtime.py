@@ -11,7 +11,11 @@ default_hooks = dict(
     logger=dict(type='ThroughputLoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, filename_tmpl='model_{}.pth', save_best='pog/mean_mm', rule='less'
+        type='SaveFirstCheckpointHook',
+        interval=1,
+        filename_tmpl='model_{}.pth',
+        save_best='pog/mean_mm',
+        rule='less',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )

@@ -1,5 +1,6 @@
 """What is added to mmengine's runner."""
 
+from .checkpoint import SaveFirstCheckpointHook
 from .early_stop import EarlyStopByDelta
 from .faults import StopAtBadLossHook
 from .hooks import DescribeRunHook, EpochSeedHook, PlainCheckpointHook
@@ -11,6 +12,6 @@ from .summary import SummaryHook
 
 __all__ = [
     'BFloat16OptimWrapper', 'DescribeRunHook', 'EarlyStopByDelta', 'EpochSeedHook', 'LeakGuardHook',
-    'PlainCheckpointHook', 'ResumableLoop', 'ShowPredictionsHook', 'StopAtBadLossHook', 'SummaryHook',
-    'ThroughputLoggerHook',
+    'PlainCheckpointHook', 'ResumableLoop', 'SaveFirstCheckpointHook', 'ShowPredictionsHook', 'StopAtBadLossHook',
+    'SummaryHook', 'ThroughputLoggerHook',
 ]  # fmt: skip

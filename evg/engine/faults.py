@@ -35,6 +35,8 @@ def clear_errors() -> Iterator[None]:
 class StopAtBadLossHook(Hook):
     """Stops the training when a loss is not finite, before such weights are saved, and keeps the names of its pictures.
 
+    Weights that are not finite though the losses are, from a gradient or from another process, are not saved either.
+
     `bad_batch.json` in the work folder (`bad_batch_N.json` of process N) holds the first bad batch.
 
     Args:
@@ -61,8 +63,20 @@ class StopAtBadLossHook(Hook):
         self._check(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Never save weights of a bad step."""
+        """Never save weights of a bad step: neither of a bad loss here, nor of a gradient or of another process.
+
+        Raises:
+            UserError: a loss or a weight is not finite; the message names it.
+        """
         self._check(runner)
+        weights = checkpoint['state_dict']
+        bad = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+        if bad:
+            raise UserError(
+                f'the weights are not finite after iteration {runner.iter}, in {len(bad)} of {len(weights)} tensors '
+                f'({bad[0]}), and are not saved: a gradient was not finite, or a loss of another process; go on from '
+                'the last checkpoint with a smaller learning rate or without --amp'
+            )
 
     def _check(self, runner: Runner) -> None:
         recent, self._recent = self._recent, []

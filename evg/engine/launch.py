@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.compat import require_mmengine
+from evg.datasets.index_stream import index_file
 from evg.engine import storage  # it also replaces mmengine's file access
 from evg.engine.config_text import remember_formatted_configs
 from evg.engine.meaning import check_meaning
@@ -18,6 +19,13 @@ from evg.engine.sharded import ShardedRunner, check_sharded
 from evg.engine.speed import compile_parts, switch
 from evg.engine.work_dir import lock, newest_checkpoint
 from evg.errors import UserError
+
+# What the launchers tell each process.
+_TOLD = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+}
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def build_runner(
@@ -44,7 +52,7 @@ def build_runner(
 
     Raises:
         UserError: fp16 without CUDA; a checkpoint to resume that does not exist or is of another config;
-            another run works in `work_dir`.
+            another run works in `work_dir`; there are no data; a launcher that did not start this process.
     """
     require_mmengine()
     remember_formatted_configs()
@@ -60,8 +68,11 @@ def build_runner(
         _settle_training(cfg, launcher)
     else:
         _drop_training(cfg)
-    if launcher != 'none' and not torch.cuda.is_available():
-        _start_on_cpu(cfg, launcher)
+    _check_data(cfg)
+    if launcher != 'none':
+        _check_started(launcher)
+        if not torch.cuda.is_available():
+            _start_on_cpu(cfg)
     note = lock(work_dir) if training and _first_process(launcher) else None
     if resume == 'auto':
         resume = newest_checkpoint(work_dir)
@@ -81,22 +92,32 @@ def build_runner(
 
 
 def _settle_loaders(cfg: Config) -> None:
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in _LOADERS:
         if cfg.get(name):
             cfg[name].setdefault('worker_init_fn', dict(type='ignore_sigterm'))
+            # Only from pinned memory can a batch be copied to the GPU without waiting.
+            cfg[name].setdefault('pin_memory', torch.cuda.is_available())
             if not cfg[name].get('num_workers'):
                 cfg[name].persistent_workers = False
 
 
+def _check_data(cfg: Config) -> None:
+    """Look for the data before a network is built, which may need weights from elsewhere."""
+    for name in _LOADERS[:2] if cfg.get('train_dataloader') else _LOADERS[2:]:
+        loader = cfg.get(name)
+        if loader and loader.dataset.type == 'GazeDataset':
+            index_file(loader.dataset.data_root)
+
+
 def _settle_training(cfg: Config, launcher: str) -> None:
     if cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        # It averages the statistics of batch norms over the processes.
         cfg.train_cfg.type = 'ResumableLoop'
+    elif launcher != 'none':
+        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
     switch(cfg)
     if cfg.fsdp:
         check_sharded(cfg, launcher)
-    if launcher != 'none':
-        # Statistics of batch norms differ between the processes; validated and saved is their mean.
-        cfg.custom_hooks.append(dict(type='SyncBuffersHook'))
 
 
 def _drop_training(cfg: Config) -> None:
@@ -117,16 +138,28 @@ def _first_process(launcher: str) -> bool:
     return os.environ.get(variable, '0') == '0'
 
 
-def _start_on_cpu(cfg: Config, launcher: str) -> None:
-    """Join the process group over gloo; mmengine's own start calls CUDA whatever the machine has."""
-    if launcher != 'pytorch':
+def _check_started(launcher: str) -> None:
+    """Refuse what was not started by its launcher, and more processes than GPUs."""
+    cuda = torch.cuda.is_available()
+    if launcher != 'pytorch' and not cuda:
         raise UserError(f'--launcher {launcher} needs CUDA devices; on CPUs start with torchrun and --launcher pytorch')
-    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    missing = [name for name in _TOLD[launcher] if name not in os.environ]
     if missing:
+        start = {
+            'pytorch': '`torchrun --nproc-per-node 2 tools/train.py ...`, or with tools/dist_train.sh',
+            'slurm': '`srun ... tools/train.py ...`, or with tools/slurm_train.sh',
+        }
+        raise UserError(f'--launcher {launcher} without {", ".join(missing)}: start it as {start[launcher]}')
+    place = int(os.environ.get('LOCAL_RANK' if launcher == 'pytorch' else 'SLURM_LOCALID', '0'))
+    if cuda and place >= torch.cuda.device_count():
         raise UserError(
-            f'--launcher pytorch without {", ".join(missing)}: '
-            'start it as `torchrun --nproc-per-node 2 tools/train.py ...`'
+            f'process {place + 1} of this machine has no GPU of its own, {torch.cuda.device_count()} can be seen: '
+            'start as many processes as GPUs; each must see all of them'
         )
+
+
+def _start_on_cpu(cfg: Config) -> None:
+    """Join the process group over gloo; mmengine's own start calls CUDA whatever the machine has."""
     torch.distributed.init_process_group('gloo')
     # device_ids are for GPUs only; an explicit None keeps the runner from filling them in.
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)

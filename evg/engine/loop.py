@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, all_reduce_params, get_world_size, is_main_process
+from mmengine.hooks import EMAHook
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Sampler
 
 from evg.engine.work_dir import drop_interrupted, interrupted_name
@@ -20,7 +21,7 @@ from evg.registry import LOOPS
 
 # Where a checkpoint in mid-epoch keeps what an epoch's beginning would set anew.
 STATE = 'mid_epoch'
-# Processes agree to stop every so many iterations: asking waits for all of them.
+# Processes agree to stop after about so many iterations: asking waits for all of them.
 _ASK_EVERY = 10
 
 
@@ -30,7 +31,30 @@ class ResumableLoop(EpochBasedTrainLoop):
 
     A run that resumes from this checkpoint goes on with the very next batch of the interrupted epoch: same order of the
     samples, same random numbers. A validation that has begun is finished first.
+
+    In several processes the buffers (statistics of batch norms) are averaged before an epoch ends or a checkpoint is
+    written, those of averaged weights too: what is validated is what is saved.
+
+    The arguments are those of mmengine's `EpochBasedTrainLoop`. It raises a `UserError` where there is not one batch.
     """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Any,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        if not len(self.dataloader):
+            size, processes, samples = self._shape().values()
+            shared = f' in each of {processes} processes' if processes > 1 else ''
+            raise UserError(
+                f'{samples} training samples do not fill one batch of {size}{shared}: nothing would be trained; '
+                f'--cfg-options train_dataloader.batch_size={max(1, samples // processes)}'
+            )
 
     def run(self) -> torch.nn.Module:
         """Train; see the class."""
@@ -51,6 +75,7 @@ class ResumableLoop(EpochBasedTrainLoop):
                 _set_random_state(state['random'])
             self.run_iter(index, batch)
             self._stop_if_asked(index + 1)
+        _average_buffers(runner)
         runner.call_hook('after_train_epoch')
         self._epoch += 1
         if is_main_process():
@@ -90,6 +115,8 @@ class ResumableLoop(EpochBasedTrainLoop):
         if not self._all_stop():
             return
         runner, name = self.runner, interrupted_name(self._epoch, self._iter)
+        # They change linearly: the average at the end of the epoch is the same as without this one.
+        _average_buffers(runner)
         runner.message_hub.update_info(STATE, {'done': done, 'shape': self._shape(), 'random': _random_state()})
         runner.save_checkpoint(runner.work_dir, name, meta={'epoch': self._epoch, 'iter': self._iter})
         runner.logger.info(f'stopped by SIGTERM after {self._iter} iterations; --resume goes on from {name}')
@@ -99,15 +126,21 @@ class ResumableLoop(EpochBasedTrainLoop):
     def _all_stop(self) -> bool:
         """Whether a signal came; the same answer in all processes, as one that is left alone would wait for ever."""
         # Not between the steps of an accumulated gradient, which no checkpoint holds.
-        if self._iter % getattr(self.runner.optim_wrapper, '_accumulative_counts', 1):
+        accumulate = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
+        alone = get_world_size() == 1
+        if self._iter % (accumulate if alone else accumulate * max(1, round(_ASK_EVERY / accumulate))):
             return False
-        if get_world_size() == 1:
+        if alone:
             return self._asked.is_set()
-        if self._iter % _ASK_EVERY:
-            return False
         asked = torch.tensor(float(self._asked.is_set()), device=next(self.runner.model.parameters()).device)
         all_reduce(asked, 'max')
         return bool(asked.item())
+
+
+def _average_buffers(runner: Runner) -> None:
+    """Make every process's buffers their mean over the processes, also those of averaged weights (`ema`)."""
+    models = [runner.model, *(hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook))]
+    all_reduce_params([b for model in models for b in model.buffers() if b.is_floating_point()], op='mean')
 
 
 class _Rest(Sampler[int]):

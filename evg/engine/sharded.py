@@ -28,12 +28,15 @@ class ShardedRunner(GazeRunner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Share out a model's parameters, block by block; it stays the model it is."""
         # fully_shard takes no other layout; activations stay in the preprocessor's.
-        model.to(get_device()).to(memory_format=torch.contiguous_format)
+        model.to(memory_format=torch.contiguous_format)
         self.model = model
         super()._init_model_weights()
+        # Each block goes to the device and leaves but its share there; the whole need not fit.
         for block in _blocks(model):
             fully_shard(block)
         fully_shard(model)
+        # It moves parameters and buffers; this tells the preprocessor where its batches go.
+        model.to(get_device())
         model.register_load_state_dict_pre_hook(_share_weights)
         held, whole = (sum(p.numel() for p in parts) for parts in zip(*_held(model), strict=True))
         self.logger.info(f'this process holds {held:,} of {whole:,} parameters')
@@ -47,6 +50,16 @@ class ShardedRunner(GazeRunner):
         wrapper = super().build_optim_wrapper(optim_wrapper)
         wrapper.optimizer.register_load_state_dict_pre_hook(_share_state)
         return wrapper
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'cpu',
+    ) -> None:
+        """As mmengine's; the whole state stays on the CPU, the device gets its share."""
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """As mmengine's, of the whole model; all processes must call it."""
@@ -76,10 +89,24 @@ def check_sharded(cfg: Config, launcher: str) -> None:
 
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The parts whose weights are gathered together: the stages of the backbone, the neck, each head."""
-    parts = [*model.backbone.children(), model.neck, *model.heads.values()]  # type: ignore[union-attr, operator]
-    for part in parts:
-        if isinstance(part, nn.Module) and any(True for _ in part.parameters()):
+    backbone: nn.Module = model.backbone  # type: ignore[assignment]
+    yield from _stages(backbone, _size(backbone) / 2)
+    for part in (model.neck, *model.heads.values()):  # type: ignore[union-attr, operator]
+        if isinstance(part, nn.Module) and _size(part):
             yield part
+
+
+def _stages(part: nn.Module, most: float) -> Iterator[nn.Module]:
+    """A module's children; those of a list, which computes nothing itself, or of one that holds most of the weights."""
+    for child in part.children():
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)) or (_size(child) > most and any(child.children())):
+            yield from _stages(child, most)
+        elif _size(child):
+            yield child
+
+
+def _size(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
 
 
 def _held(model: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
