@@ -73,6 +73,15 @@ def test_pack_tool_refuses_to_mix(synth_close, packed, tmp_path):
     assert not (tmp_path / 'b' / INDEX_NAME).exists()
 
 
+def test_a_cut_index_is_refused_before_anything_is_packed(synth_close, tmp_path):
+    source = tmp_path / 'source'
+    source.mkdir()
+    (source / INDEX_NAME).write_bytes((synth_close / INDEX_NAME).read_bytes()[:-100])
+    with pytest.raises(IndexFileError, match='prepare the data again'):
+        pack(source, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_what_an_interrupted_run_left_is_removed(synth_close, tmp_path):
     """Small tar files of a run that was killed, then a large one: who lists the folder sees no picture twice."""
     left = ['pictures-000000.tar', 'pictures-000003.tar', '.pictures-000004.tar.77.partial']

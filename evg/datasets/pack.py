@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evg.datasets.index import INDEX_NAME, ROW_GROUP
+from evg.datasets.index import INDEX_NAME, ROW_GROUP, read_persons
 from evg.datasets.index_stream import index_file
 from evg.datasets.pictures import PictureError, picture_file
 from evg.errors import UserError
@@ -42,11 +42,13 @@ def pack(src: str | os.PathLike, out: str | os.PathLike, shard_bytes: int = 1 <<
         (pictures, tar files).
 
     Raises:
-        UserError: `out` holds an index already, pictures of `src` are no files of their own or cannot be read.
+        UserError: `out` holds an index already, that of `src` cannot be used, its pictures are no files of their own or
+            cannot be read.
     """
     path, out = index_file(src), Path(out)
     if (out / INDEX_NAME).exists():
         raise UserError(f'{out / INDEX_NAME} exists: give another folder, or delete it')
+    read_persons(path)  # refuses a file that is cut, or no index
     out.mkdir(parents=True, exist_ok=True)
     writer = _Shards(out, shard_bytes)
     count = 0
