@@ -197,7 +197,7 @@ def _hair(points, person: Person, rng: np.random.Generator, n: int):
         [0, -1, 6, 20, 38, 68, 84, 70, 52, 70, 110, 130],
     ).astype(np.float32)
     if person.hair_style == 'receding':
-        line = line - 26 * np.exp(-((azimuth - 30) / 22) ** 2)
+        line = line - 26 * np.exp(-(((azimuth - 30) / 22) ** 2))
         down = 0
     if person.hair_style in ('bob', 'long'):  # over the ears; the locks in front are drawn apart
         line = np.maximum(line, np.interp(azimuth, [62, 76, 88, 95], [38, 60, 100, 190], left=-99))

@@ -1,7 +1,9 @@
 # What data sets of normalised face or eye patches have in common: a gaze vector, no screen. A data set adds its root,
 # size and constants; a model adds codec and codecs. For landmark models: labels='landmarks', val_evaluator=[LandmarkError].
 labels = 'gaze'
-patch = None  # part and normaliser of the pictures on disk, where known: a runtime makes such patches of a camera's frames
+patch = (
+    None  # part and normaliser of the pictures on disk, where known: a runtime makes such patches of a camera's frames
+)
 
 flip_ratio = 0.0
 landmarks = dict(type='PupilLandmarks', part='face')

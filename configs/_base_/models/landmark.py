@@ -1,7 +1,12 @@
 # Eight points of the pupil's rim from an eye patch, as heatmaps: PupilNet.
 codec = dict(
-    type='LandmarkHeatmapCodec', input_frame='@input_frame', num_landmarks=8, stride=1, sigma=1.0,
-    read_out='soft_argmax', temperature=100.0,
+    type='LandmarkHeatmapCodec',
+    input_frame='@input_frame',
+    num_landmarks=8,
+    stride=1,
+    sigma=1.0,
+    read_out='soft_argmax',
+    temperature=100.0,
 )
 codecs = dict(landmarks='@codec')
 model = dict(
