@@ -1,6 +1,6 @@
 """Every ratio that the project watches, each measured against a bare baseline in the same run, with its bound.
 
-    python benchmarks/run.py --all [--json F]
+    python benchmarks/run.py --all [--json F] [--load-seconds S]
     python benchmarks/run.py runner_overhead conversion_vs_decode
 
 Takes about a quarter of an hour on two quiet cores; the scripts can be run by themselves, with more options.
@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -53,14 +54,14 @@ RATIOS = {
     'conversion_vs_decode': Ratio('conversion', 0.7, None, 'frames a second: prepare_data / decoding alone'),
 }
 # Shorter than the scripts' own defaults, where those are for more than the ratio.
-OPTIONS = {'deploy': ['--threads', '1', '--seconds', '8'], 'serve': ['--load-seconds', '20']}
+OPTIONS = {'deploy': ['--threads', '1', '--seconds', '8']}
 
 
-def measure(script: str) -> dict[str, Any]:
+def measure(script: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Run a script; its figures."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / 'figures.json'
-        command = [sys.executable, str(HERE / f'{script}.py'), *OPTIONS.get(script, []), '--json', str(out)]
+        command = [sys.executable, str(HERE / f'{script}.py'), *OPTIONS.get(script, []), *options, '--json', str(out)]
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f'benchmarks/{script}.py failed:\n{(done.stdout + done.stderr)[-2000:]}')
@@ -86,6 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('ratios', nargs='*', metavar='RATIO', help='which ones')
     parser.add_argument('--all', action='store_true', help='all of them')
     parser.add_argument('--json', help='write ratios, all figures of the scripts, and the machine to this file')
+    parser.add_argument('--load-seconds', type=int, default=20, help='how long 8 clients load the server')
     args = parser.parse_args()
     if args.all == bool(args.ratios) or set(args.ratios) - set(RATIOS):
         parser.error(f'give --all, or some of {", ".join(RATIOS)}')
@@ -102,7 +104,8 @@ def main() -> None:
         ratio = RATIOS[name]
         if ratio.script not in figures:
             print(f'benchmarks/{ratio.script}.py ...', file=sys.stderr, flush=True)
-            figures[ratio.script] = measure(ratio.script)
+            load = ['--load-seconds', str(args.load_seconds)] if ratio.script == 'serve' else []
+            figures[ratio.script] = measure(ratio.script, load)
         value = figures[ratio.script][name]
         verdict = 'holds' if ratio.holds(value) else 'MISSED'
         print(f'{name:22} {value:8.3f}   {ratio.bound():14} {verdict:7} {ratio.meaning}', flush=True)

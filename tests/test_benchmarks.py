@@ -23,7 +23,7 @@ def run(monkeypatch):
     monkeypatch.setitem(sys.modules, 'benchmarks_run', module)
     spec.loader.exec_module(module)
     module.asked = []
-    monkeypatch.setattr(module, 'measure', lambda script: module.asked.append(script) or FIGURES)
+    monkeypatch.setattr(module, 'measure', lambda script, options: module.asked.append((script, *options)) or FIGURES)
     return module
 
 
@@ -33,7 +33,7 @@ def test_all_ratios_with_their_bounds(run, monkeypatch, capsys, tmp_path):
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert set(lines) == KEYS
     assert {name for name, line in lines.items() if 'MISSED' in line} == MISSED
-    assert sorted(run.asked) == ['conversion', 'deploy', 'pipeline', 'serve', 'train_step']
+    assert sorted(name for name, *_ in run.asked) == ['conversion', 'deploy', 'pipeline', 'serve', 'train_step']
     found = json.loads((tmp_path / 'f.json').read_text())
     assert {name: found[name] for name in KEYS} == {name: FIGURES[name] for name in KEYS}
     assert found['bounds']['runner_overhead'] == 'at most 0.05'
@@ -41,9 +41,9 @@ def test_all_ratios_with_their_bounds(run, monkeypatch, capsys, tmp_path):
 
 
 def test_one_ratio_runs_its_script_alone(run, monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['run.py', 'server_vs_session'])
+    monkeypatch.setattr(sys, 'argv', ['run.py', 'server_vs_session', '--load-seconds', '600'])
     run.main()
-    assert run.asked == ['serve']
+    assert run.asked == [('serve', '--load-seconds', '600')]
     assert 'at least 0.85' in capsys.readouterr().out
 
 
