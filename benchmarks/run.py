@@ -54,7 +54,7 @@ RATIOS = {
     'conversion_vs_decode': Ratio('conversion', 0.7, None, 'frames a second: prepare_data / decoding alone'),
 }
 # Shorter than the scripts' own defaults, where those are for more than the ratio.
-OPTIONS = {'deploy': ['--threads', '1', '--seconds', '8']}
+OPTIONS = {'deploy': ['--threads', '1', '--seconds', '8'], 'train_step': ['--batches', '6', '--rounds', '5']}
 
 
 def measure(script: str, options: Sequence[str] = ()) -> dict[str, Any]:
