@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -151,8 +152,8 @@ def test_resuming_a_checkpoint_of_another_config_is_refused(synth_close, whole, 
 def test_a_killed_worker_is_one_line(synth_close, tmp_path):
     options = ['train_dataloader.num_workers=1', *_fault(22, 'worker')]
     text = _train(synth_close, tmp_path / 'run', *options, code=2).strip().splitlines()[-1]
-    assert text.startswith('error: DataLoader worker (pid ')
-    assert 'killed by signal: Killed' in text
+    # Torch says it in one way or the other, whichever of its threads sees it first.
+    assert re.match(r'error: DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly)', text)
     assert '--resume' in text
     assert load_checkpoint_file(newest_checkpoint(tmp_path / 'run'))['meta']['epoch'] == 1
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from evg.errors import UserError, needs, run_tool
 
 with needs('train'):
-    from mmengine.model import is_model_wrapper
-
     from evg.config import add_config_arguments, config_from_args
     from evg.engine.faults import clear_errors
     from evg.engine.launch import build_runner, choose_gpu, load_weights
@@ -56,9 +54,8 @@ def chosen(metrics: list, args: argparse.Namespace) -> list:
 
 def pictures(runner, count: int) -> list:
     """(sample id, sheet) of some predictions, evenly spread."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     dataset = runner.test_loop.dataloader.dataset
-    return list(prediction_sheets(model.eval(), dataset, spread(len(dataset), count)))
+    return list(prediction_sheets(runner.model.eval(), dataset, spread(len(dataset), count)))
 
 
 @run_tool

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.engine.meaning import decoding, plain
+from evg.engine.runner import bare_model
 from evg.registry import HOOKS
 
 
@@ -31,7 +31,7 @@ class DescribeRunHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Log it."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         dataset = runner.train_dataloader.dataset
         parameters = sum(p.numel() for p in model.parameters())
         runner.logger.info(f'{len(dataset)} training samples, {parameters:,} parameters')

@@ -1,12 +1,11 @@
 """From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
 
 import os
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from evg.compat import require_mmengine
@@ -14,7 +13,7 @@ from evg.datasets.index_stream import index_file
 from evg.engine import storage  # it also replaces mmengine's file access
 from evg.engine.config_text import remember_formatted_configs
 from evg.engine.meaning import check_meaning
-from evg.engine.runner import GazeRunner
+from evg.engine.runner import GazeRunner, bare_model
 from evg.engine.sharded import ShardedRunner, check_sharded
 from evg.engine.speed import compile_parts, switch
 from evg.engine.work_dir import lock, newest_checkpoint
@@ -85,7 +84,7 @@ def build_runner(
         # The runner takes what fits.
         load_weights(runner.model, checkpoint, resume)
     if training and cfg.speed.compile:
-        compile_parts(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+        compile_parts(bare_model(runner.model))
     if note:
         runner.logger.warning(note)
     return runner
@@ -181,7 +180,7 @@ def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) 
     state = checkpoint.get('state_dict')
     if state is None:
         raise UserError(f'{path} has no state_dict: it is not a checkpoint of evg')
-    model = cast(torch.nn.Module, model.module) if is_model_wrapper(model) else model
+    model = bare_model(model)
     meta = checkpoint.get('meta', {})
     name = meta.get('experiment_name', 'another config')
     own = model.state_dict()

@@ -11,10 +11,10 @@ import cv2
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 
+from evg.engine.runner import bare_model
 from evg.engine.show import prediction_sheets, spread
 from evg.errors import UserError
 from evg.files import atomic_write
@@ -46,7 +46,7 @@ class ThroughputLoggerHook(LoggerHook):
         self._shown = dict(self._totals)
         self._processes = get_world_size()
         # The main codec is the first one.
-        main = next(iter(getattr(_bare(runner.model), 'codecs', {}).values()), None)
+        main = next(iter(getattr(bare_model(runner.model), 'codecs', {}).values()), None)
         self._plane = getattr(main, 'virtual_plane', None)
         self._start = perf_counter() - self._totals['wall_s']
         hub.update_info(TOTALS, self._totals)
@@ -145,7 +145,7 @@ class ShowPredictionsHook(Hook):
         if not self.interval or runner.epoch % self.interval:
             return
         dataset = runner.val_dataloader.dataset
-        sheets = list(prediction_sheets(_bare(runner.model), dataset, spread(len(dataset), self.count)))
+        sheets = list(prediction_sheets(bare_model(runner.model), dataset, spread(len(dataset), self.count)))
         if is_main_process():
             _keep(runner, sheets)
 
@@ -160,8 +160,3 @@ def _keep(runner: Runner, sheets: Sequence[tuple[str, Any]]) -> None:
             file.write(cv2.imencode('.jpg', sheet)[1].tobytes())
         for backend in backends:
             backend.add_image(f'predictions/{number}', sheet[..., ::-1], step=runner.epoch)
-
-
-def _bare(model: Any) -> Any:
-    """The model, not what makes it one of several processes'."""
-    return model.module if is_model_wrapper(model) else model

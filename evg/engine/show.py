@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evg.datasets.collate import collate_gaze
 from evg.datasets.gaze_dataset import GazeDataset
+from evg.engine.runner import bare_model
 from evg.models import GazeEstimator
 from evg.structures import GazeDataSample
 from evg.visualization import sample_sheet
@@ -51,13 +52,14 @@ def prediction_sheets(
     """Ground truth (red) and prediction (yellow) of a model.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: in evaluation mode, on its device; also one that is wrapped for several processes.
         dataset: with a pipeline that ends in `PackGaze`.
         positions: which samples.
 
     Yields:
         (sample id, sheet).
     """
+    model = bare_model(model)
     codec = next(iter(model.codecs.values()))
     for position in positions:
         packed = dataset[position]
