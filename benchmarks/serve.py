@@ -2,7 +2,7 @@
 
 The bare loop decodes a JPEG and calls `GazeModel.predict`, one picture after the other, in one process with ONNX
 Runtime's own threads: what a program without a server reaches at most. The session alone runs the network on pictures
-that are prepared already. The server is tools/serve.py as a user starts it, with 4 clients that ask again as soon as
+that are prepared already. The server is tools/serve.py with a worker a core, and 4 clients that ask again as soon as
 they are answered. All see the same pictures; they take turns for 3 rounds, and the medians count. Then 8 clients keep
 the server busy, while its latency and memory are watched.
 """
@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import json
 import multiprocessing
+import os
 import re
 import statistics
 import struct
@@ -155,9 +156,9 @@ def memory(host: str) -> float:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, workers: int) -> Iterator[str]:
     """tools/serve.py; its address."""
-    command = [sys.executable, ROOT / 'tools' / 'serve.py', folder, '--port', '0']
+    command = [sys.executable, ROOT / 'tools' / 'serve.py', folder, '--port', '0', '--workers', str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         yield re.search(r'http://(\S+)/', process.stdout.readline())[1]
@@ -179,12 +180,13 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(480, 270), help='of the frames')
     parser.add_argument('--seconds', type=float, default=10, help='of each measurement of throughput')
     parser.add_argument('--load-seconds', type=float, default=60, help='with 8 clients; the issue asks for 600')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='of the server (default: one a core)')
     parser.add_argument('--json', help='write the figures to this file')
     args = parser.parse_args()
     files = jpegs(tuple(args.size))
     with tempfile.TemporaryDirectory() as made:
         folder = Path(args.model) if Path(args.model).is_dir() else exported(args.model, Path(made))
-        with GazeModel.load(folder) as model, served(folder) as host:
+        with GazeModel.load(folder) as model, served(folder, args.workers) as host:
             bare(model, files, 1)
             load('post', host, files, 4, 1)
             rounds = []
@@ -216,6 +218,7 @@ def main() -> None:
         'stream_vs_session': streamed / ran,
         'server_vs_loop': asked / alone,
         'stream_vs_loop': streamed / alone,
+        'workers': args.workers,
         'clients': 8,
         'load_seconds': args.load_seconds,
         'load_per_s': rate(waits),

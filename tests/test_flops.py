@@ -155,6 +155,8 @@ def test_the_tool(tmp_path):
     assert sum(module['macs'] for module in top) == found['macs']
     wrong = run_tool('analyze_flops', config, '--shape', 65, 32, code=2)
     assert 'multiples of 32' in wrong.stderr
+    base = run_tool('analyze_flops', 'configs/_base_/default_runtime.py', code=2)
+    assert 'default_runtime.py has no model with codecs' in base.stderr
     wrong = run_tool('analyze_flops', config, '--cfg-options', 'codec.fit=x', code=2)
     assert wrong.stderr.endswith("error: VPHeatmapCodec: fit must be 'width' (the original) or 'contain', not 'x'\n")
 

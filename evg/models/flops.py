@@ -114,8 +114,10 @@ def count_config(
         The size of the input, and what `count_flops` returns.
 
     Raises:
-        UserError: the network cannot take `shape`.
+        UserError: the network cannot take `shape`, or the config has none.
     """
+    if not cfg.get('model') or not cfg.get('codecs'):
+        raise UserError(f'{cfg.filename} has no model with codecs: give a config of a network, not one of its bases')
     size = shape or CODECS.build(next(iter(main_first(cfg.codecs).values()))).input_frame.input_size
     model = build_on_meta(cfg.model)
     backbone = model.backbone
