@@ -1,5 +1,6 @@
 """Errors whose message is written for the user, and the one place where tools turn them into an exit code."""
 
+import argparse
 import contextlib
 import difflib
 import errno
@@ -47,6 +48,14 @@ def did_you_mean(name: str, candidates: Iterable[str], shown: int = 20) -> str:
         near = [match for match, ratio in zip(near, score, strict=True) if ratio > score[0] - 0.1]
         return f'; did you mean {" or ".join(repr(known[match]) for match in near)}?'
     return f'; known: {", ".join(sorted(known.values()))}' if 0 < len(known) <= shown else ''
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the ``type`` of a tool's option."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return value
 
 
 @contextlib.contextmanager

@@ -2,18 +2,10 @@
 
 import argparse
 
-from evg.errors import needs, run_tool
+from evg.errors import needs, positive, run_tool
 
 with needs('train'):
     from evg.datasets.pack import pack
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-    return value
 
 
 @run_tool

@@ -2,20 +2,12 @@
 
 import argparse
 
-from evg.errors import needs, run_tool
+from evg.errors import needs, positive, run_tool
 
 with needs('train'):
     from evg.datasets.converter import CONVERTERS, converter_class
     from evg.datasets.prepare import prepare
     from evg.datasets.shards import Shard
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-    return value
 
 
 @run_tool
