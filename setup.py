@@ -33,6 +33,8 @@ setup(
             # The maintained distribution of the module `mmengine`; the plain one cannot load its own checkpoints.
             'onedl-mmengine>=0.10.12',
             'onedl-mmcv>=2.3.6',
+            'yapf>=0.40',  # formats mmengine's configs
+            'platformdirs>=3.5',  # tells yapf where its cache is
             f'opencv-python{OPENCV}',
             'pyarrow>=17',
             'h5py>=3.11',

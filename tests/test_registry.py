@@ -1,20 +1,21 @@
 """Registries, errors and the check of the mmengine distribution."""
 
 import importlib
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import DefaultScope
-from yapf.yapflib import yapf_api
 
 from evg import registry
 from evg.compat import require_mmengine
-from evg.engine.config_text import remember_formatted_configs
+from evg.engine.config_text import remember_formatted_configs, yapf_api
 from evg.errors import ConfigError, UserError, did_you_mean, run_tool, user_errors
 from evg.registry import Registry, accepted_arguments, find_types
 
@@ -271,3 +272,16 @@ def test_a_config_is_formatted_once_and_the_same():
     assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
     cfg.model.depth = 34
     assert '34' in cfg.pretty_text
+
+
+@pytest.mark.parametrize('module', ['evg.engine.launch', 'evg.engine.convert'])
+def test_a_half_written_grammar_of_yapf_stops_nothing(module, tmp_path):
+    env = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
+    subprocess.run([sys.executable, '-c', 'import yapf'], env=env, check=True, capture_output=True)
+    grammars = list(tmp_path.rglob('*.pickle'))
+    assert grammars
+    for path in grammars:
+        path.write_bytes(path.read_bytes()[:100])
+    code = f'import {module}; from mmengine.config import Config; print(Config(dict(depth=18)).pretty_text)'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, 'depth = 18\n\n'), done.stderr

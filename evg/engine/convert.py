@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from evg.codecs.main import main_first
+from evg.engine.config_text import remember_formatted_configs
 from evg.engine.leak_guard import CONVERTED_KEY, META_KEY
 from evg.engine.meaning import decoding
 from evg.engine.storage import load_checkpoint_file
@@ -57,6 +58,7 @@ def convert_checkpoint(
     }
     if isinstance(checkpoint.get('epoch'), int):
         facts['epoch'] = checkpoint['epoch']
+    remember_formatted_configs()
     meta = {
         'experiment_name': Path(str(cfg.filename)).stem,
         'cfg': cfg.pretty_text,
