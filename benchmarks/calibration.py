@@ -207,11 +207,14 @@ def chart(panels: dict[str, list[dict]], path: str) -> None:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         ticks = list(dict.fromkeys(row['points'] for row in rows))
+        methods = list(dict.fromkeys(row['method'] for row in rows if row['method'] != 'none'))
         axis.axhline(rows[0]['mm'], color='#5d666f', linestyle='--', label='before')
-        for method in dict.fromkeys(row['method'] for row in rows if row['method'] != 'none'):
+        for i, method in enumerate(methods):
             line = [row for row in rows if row['method'] == method]
-            axis.errorbar(range(len(ticks)), [r['mm'] for r in line], [r['mm_ci95'] for r in line], label=method)
-        axis.set(title=title, xlabel='points', xticks=range(len(ticks)), xticklabels=[str(n) for n in ticks])
+            # Side by side: translation and kappa often agree to a line's width.
+            x = np.arange(len(ticks)) + 0.13 * (i - (len(methods) - 1) / 2)
+            axis.errorbar(x, [r['mm'] for r in line], [r['mm_ci95'] for r in line], fmt='o', markersize=4, label=method)
+        axis.set(title=title, xlabel='points', xticks=range(len(ticks)), xticklabels=[_name(n) for n in ticks])
         axis.set_ylim(0, 1.4 * rows[0]['mm'])
         axis.grid(color='#dfe3e7', linewidth=0.6)
     axes[0].set_ylabel('mean error on other points, mm')

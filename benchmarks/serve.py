@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument('model', nargs='?', default=CONFIG, help='a model folder, or a config to export')
     parser.add_argument('--size', type=int, nargs=2, default=(480, 270), help='of the frames')
     parser.add_argument('--seconds', type=float, default=10, help='of each measurement of throughput')
-    parser.add_argument('--load-seconds', type=float, default=60, help='with 8 clients; the issue asks for 600')
+    parser.add_argument('--load-seconds', type=float, default=60, help='with 8 clients; 600 shows whether memory grows')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='of the server (default: one a core)')
     parser.add_argument('--json', help='write the figures to this file')
     args = parser.parse_args()
