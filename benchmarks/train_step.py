@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [CONFIG ...] [--batches N] [--rounds N] [--threads N] [--switches] [--json F]
 
 The runner trains as tools/train.py does (hooks, logs, TensorBoard) on batches that are in memory. After each of its
-epochs a bare loop takes the same batches through the same network, losses and optimiser, so that other work on the
+steps a bare loop takes the same batch through the same network, losses and optimiser, so that other work on the
 machine hits both. `runner_overhead` is the median over the rounds of runner / bare - 1, for the worst of the configs,
 in CPU time where there is no GPU.
 """
@@ -65,7 +65,7 @@ class Start(Hook):
 
 
 class Compare(Hook):
-    """Stops the watch after all other hooks of an epoch, and takes the batches through a bare loop."""
+    """Stops the watch after all other hooks of a step, and takes the batch through a bare loop."""
 
     priority = 'LOWEST'
 
@@ -73,10 +73,18 @@ class Compare(Hook):
         self.start = start
         self.rounds: list[tuple[float, float]] = []
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.of_runner = self.alone = 0.0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        at = clock()
+        self.of_runner += at - self.start.at
+        bare(runner.model, runner.optim_wrapper.optimizer, [data_batch])
+        self.start.at = clock()
+        self.alone += self.start.at - at
+
     def after_train_epoch(self, runner: Runner) -> None:
-        of_runner, at = clock() - self.start.at, clock()
-        bare(runner.model, runner.optim_wrapper.optimizer, self.start.batches)
-        self.rounds.append((of_runner, clock() - at))
+        self.rounds.append((self.of_runner + clock() - self.start.at, self.alone))
 
 
 def _only(items: list) -> Any:
