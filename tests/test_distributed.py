@@ -303,3 +303,30 @@ def test_slurm_gets_the_options_unharmed(tmp_path):
     ).stdout.splitlines()
     assert words[-4:] == ['--resume', 'auto', '--cfg-options', 'x=(1, 2)']
     assert words[words.index('--work-dir') + 1] == str(tmp_path / 'w')
+
+
+ENDS = """
+import atexit, os, sys
+import torch.distributed
+from evg.engine.launch import leaves_plainly
+
+@leaves_plainly
+def main():
+    if sys.argv[1] != 'alone':
+        torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    print('all is written', end='')
+    if sys.argv[2] != 'returns':
+        raise SystemExit(int(sys.argv[2]))
+
+atexit.register(print, ', torn down', end='')
+main()
+"""
+
+
+@pytest.mark.parametrize(('group', 'end', 'code', 'torn_down'), [
+    ('group', 'returns', 0, False), ('group', '0', 0, False), ('group', '2', 2, True), ('alone', 'returns', 0, True),
+])  # fmt: skip
+def test_one_of_several_processes_leaves_before_the_teardown(group, end, code, torn_down):
+    command = [sys.executable, '-c', ENDS, group, end]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, 'all is written' + ', torn down' * torn_down), done.stderr

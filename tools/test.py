@@ -8,7 +8,7 @@ from evg.errors import UserError, needs, run_tool
 with needs('train'):
     from evg.config import add_config_arguments, config_from_args
     from evg.engine.faults import clear_errors
-    from evg.engine.launch import build_runner, choose_gpu, load_weights
+    from evg.engine.launch import build_runner, choose_gpu, leaves_plainly, load_weights
     from evg.engine.leak_guard import provenance, provenance_lines
     from evg.engine.meaning import check_meaning
     from evg.engine.show import prediction_sheets, spread
@@ -59,6 +59,7 @@ def pictures(runner, count: int) -> list:
 
 
 @run_tool
+@leaves_plainly
 def main() -> None:
     """Load, test, print and write."""
     args = parse_args()
@@ -87,9 +88,8 @@ def main() -> None:
         metric.report['groups'] += breakdown(metric.rows()[metric.error], metric.report['unit'], known, index.dataset)
         print(render(metric.report), end='\n\n')
     print('\n'.join(provenance_lines(facts)))
-    run = {'config': args.config, 'checkpoint': args.checkpoint}
+    run, reports = {'config': args.config, 'checkpoint': args.checkpoint}, [metric.report for metric in metrics]
     if args.out:
-        reports = [metric.report for metric in metrics]
         rest = {'overrides': args.cfg_options, 'provenance': facts, 'figures': figures, 'reports': reports}
         write_json(args.out, run | rest)
         print(f'figures: {args.out}')

@@ -9,7 +9,7 @@ from evg.errors import UserError, needs, run_tool
 with needs('train'):
     from evg.config import add_config_arguments, config_from_args
     from evg.engine.faults import clear_errors
-    from evg.engine.launch import build_runner, choose_gpu
+    from evg.engine.launch import build_runner, choose_gpu, leaves_plainly
     from evg.engine.speed import PRECISIONS
 
 
@@ -37,6 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 @run_tool
+@leaves_plainly
 def main() -> None:
     """Load the config, describe the run, train."""
     args = parse_args()

@@ -1,6 +1,10 @@
 """From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
 
+import functools
+import logging
 import os
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -168,6 +172,29 @@ def choose_gpu(gpu: int | None) -> None:
     """Make one GPU the only visible one; to be called before CUDA is used."""
     if gpu is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = str(gpu)
+
+
+def leaves_plainly(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate the ``main`` of a tool: one of several processes that ends well ends without torch's teardown.
+
+    Torch 2.14 now and then aborts there ("terminate called without an active exception"), after
+    `destroy_process_group` as well; torchrun then kills the other processes, which may still be writing.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except SystemExit as end:
+            if end.code:
+                raise
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+    return run
 
 
 def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str) -> None:
