@@ -1,4 +1,4 @@
-"""From a config to a runner: device, processes, resuming, and the checks before any data is touched."""
+"""From a config to a runner: device, processes and how they end, resuming, the checks before any data is touched."""
 
 import functools
 import logging
